@@ -1,0 +1,1 @@
+"""The propagation operator of the paper, equation (4)."""

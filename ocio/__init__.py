@@ -1,0 +1,1 @@
+"""Plates, sequences and color management; knows no network."""

@@ -1,0 +1,5 @@
+"""The `stpn` command; one file a subcommand."""
+
+
+def main() -> int:
+    raise NotImplementedError
