@@ -1,5 +1,66 @@
-"""The `stpn` command; one file a subcommand."""
+"""The `stpn` command; one file a subcommand, each with `setup` (its options) and `run` (what it does)."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from importlib import import_module
+from importlib.metadata import version
+
+_COMMANDS = ("propagate", "compare", "doctor")
+
+_DESCRIPTION = """\
+Carries what you painted or rendered on a few key frames to every frame between.
+
+    stpn propagate   carry color from key frames through a plate
+    stpn compare     a contact sheet of two sequences, differences, PSNR
+    stpn doctor      what is installed, what would be used
+
+stpn COMMAND --help tells everything about a command."""
+
+_EXIT_CODES = "exit codes: 0 done, 1 failed while working, 2 wrong request (nothing written), 130 cancelled"
 
 
-def main() -> int:
-    raise NotImplementedError
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="stpn",
+        description=_DESCRIPTION,
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"stpn {version('stpn')}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in _COMMANDS:
+        module = import_module(f"stpn.plugin.cli.{name}")
+        command = commands.add_parser(
+            name,
+            help=module.HELP,
+            description=module.DESCRIPTION,
+            epilog=_EXIT_CODES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.setup(command)
+        command.set_defaults(run=module.run)
+    args = parser.parse_args(arguments)
+
+    from stpn.plugin.request import RequestError
+
+    try:
+        code: int = args.run(args)
+        return code
+    except RequestError as error:
+        for problem in error.problems:
+            print(f"stpn {args.command}: {problem}", file=sys.stderr)
+        _trace(args)
+        return 2
+    except KeyboardInterrupt:
+        print(f"stpn {args.command}: cancelled", file=sys.stderr)
+        return 130
+
+
+def _trace(args: argparse.Namespace) -> None:
+    if args.debug:
+        traceback.print_exc()

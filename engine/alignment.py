@@ -1,0 +1,105 @@
+"""Motion between plate frames and warping along it.
+
+A flow `a -> b` is (H, W, 2) float32, pixels, x then y: the pixel at p of frame a is seen at p + flow[p] in frame b. Warping an
+image of b by the flow a -> b brings it to a.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.float32]
+Guide8 = NDArray[np.uint8]
+
+_thread = threading.local()
+
+
+@dataclass(frozen=True)
+class Route:
+    """One estimate of the motion between a target frame and a key frame, both ways.
+
+    Attributes:
+        to_key: flow target -> key.
+        to_target: flow key -> target.
+    """
+
+    to_key: Image
+    to_target: Image
+
+
+def estimate_flow(source: Guide8, target: Guide8, start: Image | None = None) -> Image:
+    """DIS optical flow source -> target, run down to full resolution.
+
+    Args:
+        source, target: (H, W) uint8 guides.
+        start: a flow source -> target to start from.
+
+    Returns:
+        (H, W, 2) float32. Frames too small for DIS (under 32 pixels) move by `start`, or not at all.
+    """
+    if min(source.shape) < 32:
+        return np.zeros((*source.shape, 2), np.float32) if start is None else start
+    if not hasattr(_thread, "dis"):  # an instance holds buffers: one a thread
+        _thread.dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        _thread.dis.setFinestScale(0)
+    return np.asarray(_thread.dis.calc(source, target, None if start is None else start.copy()), np.float32)
+
+
+def warp(image: Image, flow: Image) -> Image:
+    """Samples `image` at p + flow[p], bilinearly, edges repeated.
+
+    Args:
+        image: (H, W) or (H, W, C) float32 of the frame the flow leads to.
+        flow: (H, W, 2) float32.
+
+    Returns:
+        The image as seen in the frame the flow starts from, same shape.
+    """
+    at = grid(*flow.shape[:2]) + flow
+    return np.asarray(
+        cv2.remap(image, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32
+    )  # a third channel count than 1..4 is beyond remap
+
+
+@lru_cache(maxsize=4)
+def grid(height: int, width: int) -> Image:
+    """(H, W, 2) float32: x and y of every pixel."""
+    at = np.dstack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)))
+    at.flags.writeable = False
+    return at
+
+
+def chain(first: Image, second: Image) -> Image:
+    """The flow a -> c from a -> b and b -> c."""
+    return first + warp(second, first)
+
+
+def refine(route: Route, target: Guide8, key: Guide8) -> Route:
+    """A second route: the direct flow both ways, started from the accumulated one.
+
+    Where accumulated steps drift it finds back to the true place, and where a direct search from rest would be lost the
+    accumulated start keeps it near.
+    """
+    return Route(estimate_flow(target, key, route.to_key), estimate_flow(key, target, route.to_target))
+
+
+def consistency(route: Route) -> Image:
+    """How well going to the key and back ends where it began: (H, W), 1 = exactly, 0 = not, or outside the picture."""
+    height, width = route.to_key.shape[:2]
+    at = grid(height, width) + route.to_key
+    error = np.linalg.norm(route.to_key + warp(route.to_target, route.to_key), axis=2)
+    inside = (at[..., 0] >= 0) & (at[..., 0] <= width - 1) & (at[..., 1] >= 0) & (at[..., 1] <= height - 1)
+    tolerance = 1 + 0.02 * np.linalg.norm(route.to_key, axis=2)
+    return np.asarray(np.exp(-((error / tolerance) ** 2)) * inside, np.float32)
+
+
+def agreement(lightness: Image, warped: Image) -> Image:
+    """How alike two lightness maps (0..100) are around each pixel: (H, W), 1 = the same."""
+    difference = cv2.boxFilter(np.abs(lightness - warped), -1, (5, 5))
+    return np.asarray(np.exp(-((difference / 4) ** 2)), np.float32)

@@ -1,0 +1,112 @@
+"""The methods: how the keys of a span are carried to the frames between, one target at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import cv2
+import numpy as np
+
+from stpn.engine.alignment import Image, Route, agreement, refine
+from stpn.engine.fusion import candidate, fuse
+from stpn.engine.routes import guide8, neighbour_steps, routes_from
+
+if TYPE_CHECKING:
+    from stpn.engine.network import SwitchableTPN
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key frame.
+
+    Attributes:
+        frame: its number.
+        prop: (H, W, C) float32, its property; color: ab of CIE Lab.
+    """
+
+    frame: int
+    prop: Image
+
+
+class Carrier(Protocol):
+    """Carries the property of the keys to a frame; safe to call from several threads."""
+
+    def carry(self, frame: int) -> tuple[Image, Image]:
+        """The property (H, W, C) and its confidence (H, W), 0..1, both float32."""
+
+
+class FlowCarrier:
+    """Motion and two keys, without learning: `--method flow`.
+
+    Each key is brought to the target along two routes, the motion accumulated over the frames between and the direct motion that
+    starts from it; `fusion` makes one picture of them.
+    """
+
+    def __init__(
+        self,
+        keys: Sequence[Key],
+        lightness: Mapping[int, Image],
+        targets: Sequence[int],
+        parallel: Callable[..., Iterable[Image]] = map,
+    ) -> None:
+        """Estimates all motion that the targets share.
+
+        Args:
+            keys: one or two.
+            lightness: (H, W) float32, 0..100, of every frame from key to target, keys included.
+            targets: the frames that will be asked for.
+            parallel: like `map`, or a pool's.
+        """
+        self._keys, self._lightness = keys, lightness
+        self._guides = {frame: guide8(image) for frame, image in lightness.items()}
+        steps = neighbour_steps(self._guides, parallel)
+        self._routes: list[dict[int, Route]] = []
+        wanted = set(targets)
+        for key in keys:
+            last = max(targets, key=lambda frame: abs(frame - key.frame))
+            self._routes.append({f: route for f, route in routes_from(key.frame, steps, last) if f in wanted})
+
+    def carry(self, frame: int) -> tuple[Image, Image]:
+        """See `Carrier`."""
+        candidates = []
+        for key, routes in zip(self._keys, self._routes, strict=True):
+            accumulated = routes[frame]
+            direct = refine(accumulated, self._guides[frame], self._guides[key.frame])
+            for route in (accumulated, direct):
+                candidates.append(
+                    candidate(
+                        key.prop, self._lightness[key.frame], self._lightness[frame], route, abs(frame - key.frame)
+                    )
+                )
+        return fuse(candidates, self._lightness[frame])
+
+
+class NetworkCarrier:
+    """The paper's network alone, from the nearest key: `--method stpn`."""
+
+    def __init__(self, keys: Sequence[Key], lightness: Mapping[int, Image], network: SwitchableTPN) -> None:
+        """As `FlowCarrier`, with a network for the property; of `lightness`, keys and targets suffice."""
+        self._keys, self._lightness, self._network = keys, lightness, network
+
+    def carry(self, frame: int) -> tuple[Image, Image]:
+        """See `Carrier`. Confidence: lightness is carried too, and compared with the target's own, which is known."""
+        import torch
+
+        def tensor(image: Image) -> torch.Tensor:
+            return torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.atleast_3d(image), 2, 0)[None]))
+
+        key = min(self._keys, key=lambda key: (abs(key.frame - frame), key.frame))
+        at_key, at_target = self._lightness[key.frame], self._lightness[frame]
+        with torch.inference_mode():
+            guides = [tensor(np.clip(light, 0, 100) / np.float32(100) - np.float32(0.5)) for light in (at_key, at_target)]
+            gates = self._network.gates(*guides)
+            carried = self._network.carry(tensor(key.prop / np.float32(100)), gates)[0].numpy()
+            both = guides[0].repeat(1, key.prop.shape[2], 1, 1)
+            seen = self._network.carry(both, gates)[0].mean(dim=0).numpy()
+        # the network works at a fraction of the resolution, so only what survives that can be compared
+        size = 2**self._network.config.halvings + 1
+        known = cv2.blur(np.clip(at_target, 0, 100), (size, size))
+        confidence = agreement(known, (seen + np.float32(0.5)) * np.float32(100))
+        return np.ascontiguousarray(np.moveaxis(carried, 0, 2)) * np.float32(100), confidence

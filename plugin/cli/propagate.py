@@ -1,0 +1,131 @@
+"""`stpn propagate`: carry color from key frames through a plate."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from dataclasses import fields
+
+from stpn.plugin.request import DEVICES, KEYS_USED, METHODS, Request
+
+HELP = "carry color from key frames through a plate"
+
+DESCRIPTION = """\
+Carries the color of a few key frames to every frame between. The plate gives luminance and motion, the keys give color; at
+every pixel of the result the luminance is the plate's, and a key frame comes out as the key that was given, bit for bit.
+
+Everything of the plate's file that is not its color stays as it is: other layers and channels, attributes, windows.
+
+    stpn propagate --plate plate.####.exr --keys keys.####.exr --interval 20 --output result.####.exr
+
+The whole request is checked first; where something is wrong nothing is written. Frame numbers are those of the files;
+#### and %04d both stand for them. Ranges are typed 1001-1100, 1001-1100x20, or 1001-1010,1020."""
+
+
+def setup(parser: argparse.ArgumentParser) -> None:
+    """Adds the options."""
+    files = parser.add_argument_group("what goes in and out")
+    files.add_argument("--plate", required=True, metavar="P.####.exr", help="the guidance plate: every frame")
+    files.add_argument("--keys", required=True, metavar="K.####.exr", help="the key frames, numbered as the plate")
+    files.add_argument("--output", required=True, metavar="O.####.exr", help="the results: .exr, or the plate's format")
+    files.add_argument("--confidence", metavar="C.####.exr", help="also write how sure each pixel is, 0..1")
+    files.add_argument("--property", choices=("color",), default="color", help="what is carried (default: color)")
+
+    frames = parser.add_argument_group("frames")
+    frames.add_argument("--interval", type=int, metavar="K", help="a key every K frames (default: every key file there is)")
+    frames.add_argument("--first-key", type=int, metavar="N", help="frame of the first key (default: the first key file)")
+    frames.add_argument("--key-frames", metavar="RANGE", help="the key frames, in place of an interval")
+    frames.add_argument("--frames", metavar="RANGE", help="the frames to render (default: the whole plate)")
+    frames.add_argument(
+        "--keys-used", choices=KEYS_USED, default="both", help="which keys around a frame serve it (default: both)"
+    )
+    frames.add_argument("--skip-existing", action="store_true", help="leave results that are there and whole")
+
+    look = parser.add_argument_group("color")
+    look.add_argument(
+        "--colorspace", default="auto", metavar="NAME", help="color space of the plate (default: auto, from the file)"
+    )
+    look.add_argument("--keys-colorspace", default="auto", metavar="NAME", help="color space of the keys (default: auto)")
+    look.add_argument("--ocio", metavar="FILE", help="OCIO config (default: $OCIO, else a built-in ACES config)")
+    look.add_argument(
+        "--working",
+        default="linear",
+        metavar="CURVE",
+        help="curve in which frames are matched: linear (CIE lightness of scene-linear light), or a log space of the "
+        "config, such as ACEScct, for plates far beyond white (default: linear)",
+    )
+    look.add_argument("--compression", default="keep", metavar="NAME", help="EXR compression (default: keep the plate's)")
+
+    how = parser.add_argument_group("how")
+    how.add_argument(
+        "--method",
+        choices=METHODS,
+        default="aligned",
+        help="aligned: the best there is, for now the same as flow; flow: motion of both keys, without learning; stpn: the "
+        "paper's network alone, from the nearest key (default: aligned)",
+    )
+    how.add_argument("--device", choices=DEVICES, default="auto", help="what to run on (default: auto)")
+    how.add_argument("--threads", type=int, default=0, metavar="N", help="at most so many (default: all processors)")
+    how.add_argument("--json", action="store_true", help="one JSON object a frame on stdout, in place of the progress")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Checks the request, renders, reports."""
+    from stpn.plugin.progress import Progress
+    from stpn.plugin.render import Cancelled, RenderError, render
+    from stpn.plugin.shot import check
+
+    shot = check(Request(**{field.name: getattr(args, field.name) for field in fields(Request)}))
+    for decision in shot.decisions:
+        print(decision, file=sys.stderr)
+    cancelled = threading.Event()
+    # a second Ctrl-C interrupts at once; files are put in place whole, so nothing half-written stays either way
+    previous = signal.signal(signal.SIGINT, lambda *_: _cancel(cancelled, previous))
+    progress = Progress(len(shot.frames), sys.stderr)
+    noted: set[str] = set()
+    try:
+        for frame in render(shot, cancelled):
+            for note in frame.notes:
+                if note not in noted:
+                    noted.add(note)
+                    progress.say(note)
+            progress.step(frame.frame)
+            if args.json:
+                print(
+                    json.dumps(
+                        {
+                            "frame": frame.frame,
+                            "path": str(frame.path),
+                            "status": frame.status,
+                            "keys": frame.keys,
+                            "confidence": None if frame.confidence is None else round(frame.confidence, 4),
+                            "seconds": round(frame.seconds, 4),
+                            "notes": frame.notes,
+                        }
+                    ),
+                    flush=True,
+                )
+    except Cancelled:
+        progress.close()
+        print("stpn propagate: cancelled; the frames that are there are whole", file=sys.stderr)
+        return 130
+    except RenderError as error:
+        progress.close()
+        print(f"stpn propagate: {error}", file=sys.stderr)
+        if args.debug:
+            raise
+        return 1
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    progress.close()
+    if not args.json:
+        print(f"{len(shot.frames)} frames: {shot.output.pattern}")
+    return 0
+
+
+def _cancel(cancelled: threading.Event, previous: object) -> None:
+    cancelled.set()
+    signal.signal(signal.SIGINT, previous)  # type: ignore[arg-type]

@@ -1,0 +1,118 @@
+"""Property color between plates and engine: what is matched, what is carried, and back into the plate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stpn.ocio.cielab import colorize, lightness_from_luminance, luminance_of, rgb_to_lab, round_to_half_keeping_luminance
+from stpn.ocio.plate import Plate
+from stpn.ocio.spaces import PlateSpace, WorkingCurve
+from stpn.plugin.shot import Footage, Shot
+
+Image = NDArray[np.float32]
+
+# a plate whose highlights lie in this range is matched as it is
+_USUAL_WHITE = (0.2, 1.2)
+
+
+def linear(plate: Plate, footage: Footage, *, threads: int = 1) -> Image:
+    """Scene-linear RGB (H, W, 3) float32 of a plate, in the primaries of its own space."""
+    image = plate.color(footage.part)
+    footage.space.decode(image, threads=threads)
+    return image
+
+
+def exposure(luminances: Sequence[Image]) -> float:
+    """The factor that brings a span's plates into the range that lightness resolves.
+
+    It follows from the key frames alone, so that every frame between them, computed alone or not, gets the same one.
+
+    Args:
+        luminances: (H, W) of the span's key frames on the plate, white = 1.
+
+    Returns:
+        1 for a plate of usual exposure; else what puts its 99th percentile at 0.9.
+    """
+    white = max(float(np.quantile(image[::4, ::4], 0.99)) for image in luminances)
+    usual = not np.isfinite(white) or white <= 0 or _USUAL_WHITE[0] <= white <= _USUAL_WHITE[1]
+    return 1.0 if usual else 0.9 / white
+
+
+def lightness(luminance: Image, factor: float, working: WorkingCurve) -> Image:
+    """What motion and network compare: (H, W) float32, finite; CIE L* for working curve linear, else 100 times the code."""
+    if working.is_linear:
+        light = lightness_from_luminance(luminance * np.float32(factor))
+    else:
+        light = luminance.copy()
+        working.encode(light)
+        light *= np.float32(100)
+    return np.asarray(np.nan_to_num(light, nan=0.0, posinf=1e4, neginf=-1e4), np.float32)
+
+
+def key_property(key: Plate, shot: Shot) -> Image:
+    """ab (H, W, 2) float32 of a key, finite, in the primaries of the plate."""
+    image = linear(key, shot.keys)
+    shot.plate.space.convert_from(shot.keys.space, image)
+    _, ab = rgb_to_lab(image, shot.plate.space)
+    return np.asarray(np.nan_to_num(ab, nan=0.0, posinf=0.0, neginf=0.0), np.float32)
+
+
+def luminance(plate: Plate, shot: Shot) -> Image:
+    """Luminance (H, W) float32 of a plate frame, white = 1."""
+    return luminance_of(linear(plate, shot.plate), shot.plate.space)
+
+
+def colored(plate: Plate, ab: Image, shot: Shot) -> dict[str, NDArray[Any]]:
+    """The plate's color channels with colors ab and the plate's own luminance, in the type and space of the output."""
+    image = linear(plate, shot.plate)
+    space = shot.plate.space
+    result = colorize(image, ab, space)
+    if _output_is_half(shot) and (space.is_linear or shot.writes_linear):
+        return _channels(round_to_half_keeping_luminance(result, luminance_of(image, space), space.luminance_weights))
+    return _encoded(result, shot)
+
+
+def key_as_given(key: Plate, shot: Shot) -> dict[str, NDArray[Any]]:
+    """The color channels of a key frame's output: the key's own, bit for bit, wherever space and type allow."""
+    given = [key.pixels(name, shot.keys.part) for name in shot.keys.channels]
+    given *= 3 // len(given)
+    if _same_coding(shot):
+        if shot.output_format == shot.keys.info.format == "exr":
+            dtype = np.float16 if _output_is_half(shot) else np.float32
+            return {name: array.astype(dtype, copy=False) for name, array in zip("RGB", given, strict=True)}
+        if shot.output_format == shot.keys.info.format and shot.plate.pixel_type == shot.keys.pixel_type:
+            return dict(zip("RGB", given, strict=True))
+    image = linear(key, shot.keys)
+    shot.plate.space.convert_from(shot.keys.space, image)
+    return _encoded(image, shot)
+
+
+def _same_coding(shot: Shot) -> bool:
+    plate, keys = shot.plate.space, shot.keys.space
+    if shot.writes_linear:
+        return keys.is_linear and plate.conversion_from(keys) is None
+    return plate.name == keys.name or (plate.is_linear and keys.is_linear and plate.conversion_from(keys) is None)
+
+
+def _encoded(image: Image, shot: Shot) -> dict[str, NDArray[Any]]:
+    if not shot.writes_linear:
+        shot.plate.space.encode(image)
+    return _channels(image.astype(np.float16) if _output_is_half(shot) else image)
+
+
+def _channels(image: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    return {name: np.ascontiguousarray(image[..., index]) for index, name in enumerate("RGB")}
+
+
+def _output_is_half(shot: Shot) -> bool:
+    """Half unless the plate or the keys hold more; what is written elsewhere than to EXR is rounded by the writer."""
+    return shot.output_format == "exr" and "float" not in (shot.plate.pixel_type, shot.keys.pixel_type)
+
+
+def space_attributes(space: PlateSpace) -> dict[str, object]:
+    """What an EXR says of scene-linear light in a space's primaries."""
+    return {"chromaticities": space.primaries.chromaticities}

@@ -1,0 +1,18 @@
+"""What the work runs on, and why."""
+
+from __future__ import annotations
+
+from stpn.plugin.request import RequestError
+
+
+def choose_device(asked: str) -> tuple[str, str]:
+    """The device for `auto`, `cpu`, `cuda` or `tensorrt`, and the reason in words.
+
+    Raises:
+        RequestError: the device was named and cannot be used here; there is no quiet fallback.
+    """
+    if asked in ("cuda", "tensorrt"):
+        raise RequestError(
+            f"--device {asked}: expected auto or cpu, got {asked}, which this version does not run on yet; use --device cpu"
+        )
+    return "cpu", "cpu, as asked" if asked == "cpu" else "cpu, the only one that this version runs on"
