@@ -2,8 +2,8 @@
 
     python bench/quality.py --yardstick ../shared/yardstick/yardstick.py --interval 10 20 30 40 --method flow
 
-Every clip is prepared as EXR, rendered by `stpn propagate`, scored by the yardstick, and compared with the yardstick's baselines,
-which run on the same clips in the same call.
+Every clip is prepared as EXR, rendered by `stpn propagate`, scored by the yardstick, and compared with the
+yardstick's baselines, which run on the same clips in the same call.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def main() -> None:
         show(f"K={interval} {clip.stem}", row)
     for interval in args.interval:
         rows = [table[f"{clip.stem}@{interval}"] for clip in clips]
-        show(f"K={interval} mean of {len(rows)}", {name: float(np.mean([row[name] for row in rows])) for name in rows[0]})
+        show(
+            f"K={interval} mean of {len(rows)}", {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        )
         for method in args.method:
             gains = [row[method] - row[BASELINE] for row in rows]
             print(f"  {method} over {BASELINE}: mean {np.mean(gains):+.3f} dB, least {min(gains):+.3f} dB")
@@ -58,7 +60,9 @@ def show(name: str, row: dict[str, float]) -> None:
     print(f"{name:42s}", *[f"{method} {value:6.2f}" for method, value in row.items()], flush=True)
 
 
-def baselines(yardstick: Path, clips: list[Path], intervals: list[int], jobs: int) -> dict[str, dict[str, dict[str, float]]]:
+def baselines(
+    yardstick: Path, clips: list[Path], intervals: list[int], jobs: int
+) -> dict[str, dict[str, dict[str, float]]]:
     """The yardstick's own methods on the clips."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "baseline.json"

@@ -1,1 +1,2 @@
-"""Arrays in, arrays out: motion, fusion, propagation and the network; knows no file, no host and no color management."""
+"""Arrays in, arrays out: motion, fusion, propagation and the network; knows no file, no host and no color
+management."""

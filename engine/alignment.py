@@ -1,7 +1,7 @@
 """Motion between plate frames and warping along it.
 
-A flow `a -> b` is (H, W, 2) float32, pixels, x then y: the pixel at p of frame a is seen at p + flow[p] in frame b. Warping an
-image of b by the flow a -> b brings it to a.
+A flow `a -> b` is (H, W, 2) float32, pixels, x then y: the pixel at p of frame a is seen at p + flow[p] in frame b.
+Warping an image of b by the flow a -> b brings it to a.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -45,10 +46,19 @@ def estimate_flow(source: Guide8, target: Guide8, start: Image | None = None) ->
     """
     if min(source.shape) < 32:
         return np.zeros((*source.shape, 2), np.float32) if start is None else start
-    if not hasattr(_thread, "dis"):  # an instance holds buffers: one a thread
-        _thread.dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        _thread.dis.setFinestScale(0)
-    return np.asarray(_thread.dis.calc(source, target, None if start is None else start.copy()), np.float32)
+    if start is None:
+        return np.asarray(_dis("from rest").calc(source, target, None), np.float32)
+    return np.asarray(_dis("from a start").calc(source, target, start.copy()), np.float32)
+
+
+def _dis(use: str) -> Any:
+    """An instance of this thread's own, because it holds buffers, and one for each use: after a call with a start, a
+    call without one would go on from that start."""
+    instances: dict[str, Any] = _thread.__dict__.setdefault("dis", {})
+    if use not in instances:
+        instances[use] = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        instances[use].setFinestScale(0)
+    return instances[use]
 
 
 def warp(image: Image, flow: Image) -> Image:

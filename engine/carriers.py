@@ -40,8 +40,8 @@ class Carrier(Protocol):
 class FlowCarrier:
     """Motion and two keys, without learning: `--method flow`.
 
-    Each key is brought to the target along two routes, the motion accumulated over the frames between and the direct motion that
-    starts from it; `fusion` makes one picture of them.
+    Each key is brought to the target along two routes, the motion accumulated over the frames between and the direct
+    motion that starts from it; `fusion` makes one picture of them.
     """
 
     def __init__(
@@ -100,13 +100,15 @@ class NetworkCarrier:
         key = min(self._keys, key=lambda key: (abs(key.frame - frame), key.frame))
         at_key, at_target = self._lightness[key.frame], self._lightness[frame]
         with torch.inference_mode():
-            guides = [tensor(np.clip(light, 0, 100) / np.float32(100) - np.float32(0.5)) for light in (at_key, at_target)]
+            guides = [
+                tensor(np.clip(light, 0, 100) / np.float32(100) - np.float32(0.5)) for light in (at_key, at_target)
+            ]
             gates = self._network.gates(*guides)
             carried = self._network.carry(tensor(key.prop / np.float32(100)), gates)[0].numpy()
             both = guides[0].repeat(1, key.prop.shape[2], 1, 1)
             seen = self._network.carry(both, gates)[0].mean(dim=0).numpy()
         # the network works at a fraction of the resolution, so only what survives that can be compared
         size = 2**self._network.config.halvings + 1
-        known = cv2.blur(np.clip(at_target, 0, 100), (size, size))
-        confidence = agreement(known, (seen + np.float32(0.5)) * np.float32(100))
+        known = np.asarray(cv2.blur(np.clip(at_target, 0, 100), (size, size)), np.float32)
+        confidence = agreement(known, np.asarray((seen + np.float32(0.5)) * np.float32(100), np.float32))
         return np.ascontiguousarray(np.moveaxis(carried, 0, 2)) * np.float32(100), confidence

@@ -1,8 +1,8 @@
 """What several keys say of one pixel becomes one value and a confidence, without learning.
 
-Every candidate is a key's property brought to the target frame along one route. It weighs as much as its route is consistent, its
-lightness agrees and its key is near; the weights are softened, because picking one candidate is worse than blending; and what
-stays unsure is filled from the sure pixels that lightness joins it to.
+Every candidate is a key's property brought to the target frame along one route. It weighs as much as its route is
+consistent, its lightness agrees and its key is near; the weights are softened, because picking one candidate is worse
+than blending; and what stays unsure is filled from the sure pixels that lightness joins it to.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def fuse(candidates: Sequence[Candidate], lightness: Image) -> tuple[Image, Imag
     """
     weights = [cv2.boxFilter(np.sqrt(c.trust / c.distance), -1, (5, 5)) for c in candidates]
     total = np.sum(weights, axis=0)
-    blend = np.sum([w[..., None] * c.value for w, c in zip(weights, candidates, strict=True)], axis=0) / total[..., None]
+    blend = (
+        np.sum([w[..., None] * c.value for w, c in zip(weights, candidates, strict=True)], axis=0) / total[..., None]
+    )
     confidence = np.minimum(np.max([c.trust for c in candidates], axis=0), 1)
     filled = spread(blend, confidence, lightness)
     return blend + (1 - confidence)[..., None] * (filled - blend), confidence

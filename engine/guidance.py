@@ -1,4 +1,5 @@
-"""The guidance network: a U-Net with skip links that reads both frames and gives the gates of every propagation unit."""
+"""The guidance network: a U-Net with skip links that reads both frames and gives the gates of every propagation
+unit."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ class Guidance(nn.Module):
         self.gates = nn.Conv2d(widths[out_level - 1], out_channels, 3, padding=1)
         # gates of zero carry nothing: training starts from a property that stays where it is
         nn.init.normal_(self.gates.weight, std=1e-3)
-        nn.init.zeros_(self.gates.bias)
+        nn.init.zeros_(self.gates.get_parameter("bias"))
 
     def forward(self, key_guide: Tensor, target_guide: Tensor) -> Tensor:
         """Gates before normalisation.

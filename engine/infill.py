@@ -13,13 +13,15 @@ with g = exp(-|L[p] - L[q]|): the gates are made by hand from lightness.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 Image = NDArray[np.float32]
 
-_OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
+_OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 
 def spread(values: Image, confidence: Image, lightness: Image, floor: float = 1e-4) -> Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +46,7 @@ class SwitchableTPN(nn.Module):
         self.guidance = Guidance(2 * c.guide_channels, c.units * 4 * 3, c.guidance_widths, c.halvings)
         widths = [c.property_channels, *[c.hidden_channels >> i for i in reversed(range(c.halvings))]]
         self.encode = nn.Sequential(
-            *(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in zip(widths, widths[1:], strict=False))
+            *(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths))
         )
         self.decode = nn.Conv2d(c.hidden_channels, c.property_channels, 3, padding=1)
         self._start_as_identity()
@@ -91,20 +92,19 @@ class SwitchableTPN(nn.Module):
         """Pairs of hidden channels start as the averaged property and its negative, and decoding takes half their
         difference: the node-wise maximum of both signs is symmetric, and the untrained network copies the key."""
         with torch.no_grad():
-            for conv in self.encode:
-                conv.weight.mul_(0.3)
-                conv.bias.zero_()
-            self.decode.weight.mul_(0.1)
-            self.decode.bias.zero_()
             count = self.config.property_channels
             average = torch.full((4, 4), 1 / 16)
             for index, conv in enumerate(self.encode):
+                weight = conv.get_parameter("weight").mul_(0.3)
+                conv.get_parameter("bias").zero_()
                 for channel in range(2 * count):
-                    conv.weight[channel] = 0
+                    weight[channel] = 0
                     if index == 0:
-                        conv.weight[channel, channel % count] = average * (1 if channel < count else -1)
+                        weight[channel, channel % count] = average * (1 if channel < count else -1)
                     else:
-                        conv.weight[channel, channel] = average
+                        weight[channel, channel] = average
+            self.decode.weight.mul_(0.1)
+            self.decode.get_parameter("bias").zero_()
             for channel in range(count):
                 self.decode.weight[channel] = 0
                 self.decode.weight[channel, channel, 1, 1] = 0.5
@@ -119,7 +119,8 @@ def switchable_loss(
     target_guide: Tensor,
     weight: float = 0.1,
 ) -> Tensor:
-    """|U_2 - U_2^|^2 + weight |U_1 - U_1^|^2, the second term through the switched gates; weight 0 is the basic network's.
+    """|U_2 - U_2^|^2 + weight |U_1 - U_1^|^2, the second term through the switched gates; weight 0 is the basic
+    network's.
 
     Args:
         network: what is trained.

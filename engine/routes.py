@@ -1,18 +1,18 @@
 """Routes from a key frame to every frame around it, accumulated over the steps between neighbouring frames.
 
-A route grows outwards from its key, one frame at a time, so that it depends on the frames between alone: any frame computed
-by itself gets the same bits as in a batch.
+A route grows outwards from its key, one frame at a time, so that it depends on the frames between alone: any frame
+computed by itself gets the same bits as in a batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise
 
 import cv2
 import numpy as np
 
 from stpn.engine.alignment import Guide8, Image, Route, chain, estimate_flow
-
 
 Steps = Mapping[tuple[int, int], Image]
 
@@ -33,7 +33,7 @@ def neighbour_steps(guides: Mapping[int, Guide8], parallel: Callable[..., Iterab
     # OpenCV's own threads would split DIS into stripes, and the result would depend on how many there are
     cv2.setNumThreads(1)
     frames = sorted(guides)
-    pairs = [pair for a, b in zip(frames, frames[1:], strict=False) for pair in ((a, b), (b, a))]
+    pairs = [pair for a, b in pairwise(frames) for pair in ((a, b), (b, a))]
     flows = parallel(lambda pair: estimate_flow(guides[pair[0]], guides[pair[1]]), pairs)
     return dict(zip(pairs, flows, strict=True))
 

@@ -8,10 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stpn.ocio.cielab import colorize, lightness_from_luminance, luminance_of, rgb_to_lab, round_to_half_keeping_luminance
+from stpn.ocio.cielab import (
+    colorize,
+    lightness_from_luminance,
+    luminance_of,
+    rgb_to_lab,
+    round_to_half_keeping_luminance,
+)
 from stpn.ocio.plate import Plate
 from stpn.ocio.spaces import PlateSpace, WorkingCurve
-from stpn.plugin.shot import Footage, Shot
+from stpn.plugin.footage import Footage
+from stpn.plugin.shot import Shot
 
 Image = NDArray[np.float32]
 
@@ -37,13 +44,16 @@ def exposure(luminances: Sequence[Image]) -> float:
     Returns:
         1 for a plate of usual exposure; else what puts its 99th percentile at 0.9.
     """
-    white = max(float(np.quantile(image[::4, ::4], 0.99)) for image in luminances)
-    usual = not np.isfinite(white) or white <= 0 or _USUAL_WHITE[0] <= white <= _USUAL_WHITE[1]
+    sampled = [image[::4, ::4] for image in luminances]
+    finite = [image[np.isfinite(image)] for image in sampled]  # one broken pixel must not change all others
+    white = max((float(np.quantile(values, 0.99)) for values in finite if values.size), default=0.0)
+    usual = white <= 0 or _USUAL_WHITE[0] <= white <= _USUAL_WHITE[1]
     return 1.0 if usual else 0.9 / white
 
 
 def lightness(luminance: Image, factor: float, working: WorkingCurve) -> Image:
-    """What motion and network compare: (H, W) float32, finite; CIE L* for working curve linear, else 100 times the code."""
+    """What motion and network compare: (H, W) float32, finite; CIE L* for working curve linear, else 100 times the
+    code."""
     if working.is_linear:
         light = lightness_from_luminance(luminance * np.float32(factor))
     else:

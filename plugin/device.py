@@ -13,6 +13,6 @@ def choose_device(asked: str) -> tuple[str, str]:
     """
     if asked in ("cuda", "tensorrt"):
         raise RequestError(
-            f"--device {asked}: expected auto or cpu, got {asked}, which this version does not run on yet; use --device cpu"
+            f"--device {asked}: expected auto or cpu; this version does not run on {asked} yet; use --device cpu"
         )
     return "cpu", "cpu, as asked" if asked == "cpu" else "cpu, the only one that this version runs on"

@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stpn.engine.carriers import Carrier, FlowCarrier, Key, NetworkCarrier
-from stpn.ocio.plate import PlateError, inspect_plate, new_plate, read_plate, write_plate
-from stpn.ocio.sequence import Sequence
+from stpn.ocio.plate import PartInfo, PlateError, inspect_plate, new_plate, read_plate, write_plate
 from stpn.plugin import color
 from stpn.plugin.keys import Span
 from stpn.plugin.shot import Shot
@@ -101,9 +100,7 @@ class _Work:
         with _telling(frame):
             channels = color.key_as_given(read_plate(self.shot.keys.files.path(frame)), self.shot)
             notes = self._write(frame, channels, None)
-        return Frame(
-            frame, self.shot.output.path(frame), "key", (frame,), 1.0, time.perf_counter() - start, notes
-        )
+        return Frame(frame, self.shot.output.path(frame), "key", (frame,), 1.0, time.perf_counter() - start, notes)
 
     def span(self, span: Span, pool: ThreadPoolExecutor) -> Iterator[Frame]:
         """Renders the frames that the same keys serve."""
@@ -120,7 +117,7 @@ class _Work:
 
     def _carrier(self, span: Span, targets: list[int], pool: ThreadPoolExecutor) -> Carrier:
         shot = self.shot
-        keys = [key for key in span.keys]
+        keys = span.keys
         frames: Iterable[int] = Span(span.before, span.after, tuple(targets)).reach
         if shot.network is not None:
             frames = sorted({*keys, *targets})
@@ -194,8 +191,10 @@ class _Work:
         """Whether --skip-existing holds for a frame: what is asked for is there, whole and of the right size."""
         if not self.shot.request.skip_existing:
             return False
-        return _whole(self.shot.output, frame, self.shot) and (
-            self.shot.confidence is None or _whole(self.shot.confidence, frame, self.shot)
+        shot = self.shot
+        wanted = shot.plate.info.parts[shot.plate.part]
+        return _whole(shot.output.path(frame), shot.plate.part, wanted) and (
+            shot.confidence is None or _whole(shot.confidence.path(frame), 0, wanted)
         )
 
     def _check_cancelled(self) -> None:
@@ -203,12 +202,12 @@ class _Work:
             raise Cancelled
 
 
-def _whole(files: Sequence, frame: int, shot: Shot) -> bool:
+def _whole(path: Path, part: int, wanted: PartInfo) -> bool:
     try:
-        info = inspect_plate(files.path(frame))
+        parts = inspect_plate(path).parts
     except PlateError:
         return False
-    return (info.width, info.height) == (shot.plate.info.width, shot.plate.info.height)
+    return part < len(parts) and (parts[part].width, parts[part].height) == (wanted.width, wanted.height)
 
 
 class _telling:

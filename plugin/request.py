@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 METHODS = ("aligned", "flow", "stpn")
 KEYS_USED = ("both", "previous", "next")
 DEVICES = ("auto", "cpu", "cuda", "tensorrt")
+
+_NAMED = 8  # frames or files that an error names before it says "and N more"
 
 
 class RequestError(Exception):
@@ -57,3 +60,21 @@ class Request:
     device: str = "auto"
     skip_existing: bool = False
     threads: int = 0
+
+
+def first_of(problems: list[str]) -> list[str]:
+    """The first few problems, and how many more there are."""
+    more = len(problems) - _NAMED
+    return problems[:_NAMED] + ([f"and {more} more like these"] if more > 0 else [])
+
+
+def listed(frames: Iterable[int]) -> str:
+    """Frames as a short range: 1001-1020, 1025."""
+    runs: list[list[int]] = []
+    for frame in frames:
+        if runs and frame == runs[-1][1] + 1:
+            runs[-1][1] = frame
+        else:
+            runs.append([frame, frame])
+    text = [str(a) if a == b else f"{a}-{b}" for a, b in runs]
+    return ", ".join(text[:_NAMED]) + (f" and {len(text) - _NAMED} more" if len(text) > _NAMED else "")

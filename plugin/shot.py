@@ -9,43 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from stpn.ocio.attributes import space_from_attributes
-from stpn.ocio.config import ColorError, Config, load_config
-from stpn.ocio.plate import PartInfo, PlateError, PlateInfo, inspect_plate
+from stpn.ocio.config import ColorError, load_config
+from stpn.ocio.exr_attributes import COMPRESSIONS
+from stpn.ocio.plate import PlateError, PlateInfo, inspect_plate
 from stpn.ocio.sequence import Sequence, SequenceError
-from stpn.ocio.spaces import PlateSpace, WorkingCurve, working_curve
+from stpn.ocio.spaces import WorkingCurve, working_curve
 from stpn.plugin.device import choose_device
+from stpn.plugin.footage import Footage, color_part, open_footage, unlike_the_first
 from stpn.plugin.keys import Span, frames_of, key_frames, serving, spans
-from stpn.plugin.request import DEVICES, KEYS_USED, METHODS, Request, RequestError
+from stpn.plugin.request import DEVICES, KEYS_USED, METHODS, Request, RequestError, first_of, listed
 
 if TYPE_CHECKING:
     from stpn.engine.network import SwitchableTPN
-
-_DTYPES = {"half": "float16", "float": "float32"}
-_NAMED = 8  # frames an error names before it says "and N more"
-
-
-@dataclass(frozen=True)
-class Footage:
-    """One numbered sequence of pictures and how its color is read.
-
-    Attributes:
-        files: where each frame lies.
-        part: the part that holds the color.
-        channels: names of its color channels: R, G, B or Y alone.
-        pixel_type: type of the widest of them: half, float, uint8, uint16 ...
-        info: what the first frame holds.
-        space: the color space.
-    """
-
-    files: Sequence
-    part: int
-    channels: tuple[str, ...]
-    pixel_type: str
-    info: PlateInfo
-    space: PlateSpace
 
 
 @dataclass(frozen=True)
@@ -99,39 +74,70 @@ def check(request: Request) -> Shot:
     Raises:
         RequestError: what is wrong, all of it that can be told at once.
     """
+    problems = _wrong_options(request)
+    try:
+        shot = _checked(request)
+    except RequestError as error:
+        problems.extend(error.problems)
+    if problems:
+        raise RequestError(*problems)
+    return shot
+
+
+def _wrong_options(request: Request) -> list[str]:
+    """What is wrong whatever the files hold."""
+    problems = []
     for option, value, known in (
         ("--method", request.method, METHODS),
         ("--keys-used", request.keys_used, KEYS_USED),
         ("--device", request.device, DEVICES),
+        ("--compression", request.compression, ("keep", *COMPRESSIONS)),
     ):
         if value not in known:
-            raise RequestError(f"{option}: expected one of {', '.join(known)}, got {value!r}")
+            problems.append(f"{option}: expected one of {', '.join(known)}, got {value!r}")
+    if request.threads < 0:
+        problems.append(f"--threads: expected 1 or more, or 0 for all processors, got {request.threads}")
+    suffix = Path(request.output).suffix.lower()
+    if request.compression != "keep" and suffix != ".exr":
+        problems.append(
+            f"--compression {request.compression}: expected an output of .exr, got {suffix or 'no extension'}; "
+            f"leave it out"
+        )
+    return problems
+
+
+def _checked(request: Request) -> Shot:
     try:
         plate_files, key_files, output = (Sequence(p) for p in (request.plate, request.keys, request.output))
         confidence = Sequence(request.confidence) if request.confidence else None
     except SequenceError as error:
         raise RequestError(str(error)) from error
-    plate_on_disk, keys_on_disk = (_on_disk(files, what) for files, what in ((plate_files, "plate"), (key_files, "key")))
+    plate_on_disk, keys_on_disk = (
+        _on_disk(files, what) for files, what in ((plate_files, "plate"), (key_files, "key"))
+    )
     frames, keys = _frames(request, plate_files, key_files, plate_on_disk, keys_on_disk)
     needed = _needed(frames, keys, request.keys_used)
-    _refuse_missing(needed, plate_on_disk, plate_files, "plate")
-    threads = request.threads or os.cpu_count() or 1
+    _refuse_missing(needed, plate_on_disk, plate_files, "plate", "; motion needs every frame from a key to its frames")
+    threads = request.threads if request.threads > 0 else os.cpu_count() or 1
+    inputs = {"--plate": (plate_files, plate_on_disk), "--keys": (key_files, keys_on_disk)}
+    _refuse_places(inputs, {"--output": output, "--confidence": confidence}, frames)
 
     infos = _inspected([plate_files.path(f) for f in needed] + [key_files.path(k) for k in keys], threads)
     plate_infos, key_infos = infos[: len(needed)], infos[len(needed) :]
-    _refuse_differing(plate_infos, key_infos)
     try:
         config = load_config(request.ocio)
-        plate, why_plate = _footage(config, plate_files, plate_infos[0], request.colorspace, "--colorspace")
-        key, why_keys = _footage(config, key_files, key_infos[0], request.keys_colorspace, "--keys-colorspace")
+        plate, why_plate = open_footage(config, plate_files, plate_infos[0], request.colorspace, "--colorspace")
+        key, why_keys = open_footage(config, key_files, key_infos[0], request.keys_colorspace, "--keys-colorspace")
         working = working_curve(config, request.working)
-        for infos_of, footage in ((plate_infos, plate), (key_infos, key)):
-            _refuse_other_channels(infos_of, footage)
+        problems = unlike_the_first(plate_infos, plate, request.colorspace, "--colorspace")
+        problems += unlike_the_first(key_infos, key, request.keys_colorspace, "--keys-colorspace")
+        problems += _differing(plate_infos, key_infos)
         if plate.info.format == "exr" or Path(output.pattern).suffix.lower() != ".exr":
             plate.space.check_encodable()
     except (ColorError, PlateError) as error:
         raise RequestError(str(error)) from error
-    _refuse_unwritable(output, confidence, plate, key)
+    if problems:
+        raise RequestError(*first_of(problems))
     device, why_device = choose_device(request.device)
     network = _network(request.method)
     return Shot(
@@ -157,20 +163,24 @@ def _frames(
     frames = wanted if wanted is not None else tuple(range(plate_on_disk[0], plate_on_disk[-1] + 1))
     _refuse_missing(frames, plate_on_disk, plate, "plate")
     asked = key_frames(request, plate_on_disk, keys_on_disk)
-    outside = [k for k in asked if not plate_on_disk[0] <= k <= plate_on_disk[-1]]
+    is_key = set(asked)
+    around = {frame: serving(frame, asked, request.keys_used) for frame in frames if frame not in is_key}
+    in_use = set(frames).union(*around.values())
+    used = tuple(key for key in asked if key in in_use)
+    # where a chunk is rendered, no more of the plate need be there than that chunk takes
+    concerned = asked if wanted is None else used
+    outside = [k for k in concerned if not plate_on_disk[0] <= k <= plate_on_disk[-1]]
     if outside:
         raise RequestError(
             f"{keys.pattern}: expected keys within the plate's frames {plate_on_disk[0]}-{plate_on_disk[-1]}, got "
-            f"{_listed(outside)}; name the keys with --key-frames"
+            f"{listed(outside)}; name the keys with --key-frames"
         )
-    around = {key for frame in frames if frame not in asked for key in serving(frame, asked, request.keys_used) if key is not None}
-    used = tuple(k for k in asked if k in around or k in set(frames))
     _refuse_missing(used, keys_on_disk, keys, "key")
-    unserved = [f for f in frames if f not in used and serving(f, asked, request.keys_used) == (None, None)]
+    unserved = [frame for frame, keys_there in around.items() if keys_there == (None, None)]
     if unserved:
         raise RequestError(
-            f"{keys.pattern}: expected a {'' if request.keys_used == 'both' else request.keys_used + ' '}key in reach of every "
-            f"frame, there is none for {_listed(unserved)}; use --keys-used both, or render fewer --frames"
+            f"{keys.pattern}: expected a key before or after every frame (--keys-used {request.keys_used}), "
+            f"there is none for {listed(unserved)}; use --keys-used both, or render fewer --frames"
         )
     return frames, used
 
@@ -199,98 +209,77 @@ def _inspected(paths: list[Path], threads: int) -> list[PlateInfo]:
             else:
                 infos.append(found)
     if problems:
-        raise RequestError(*_first_of(problems))
+        raise RequestError(*first_of(problems))
     return infos
 
 
-def _refuse_missing(wanted: Iterable[int], found: list[int], files: Sequence, what: str) -> None:
+def _refuse_missing(wanted: Iterable[int], found: list[int], files: Sequence, what: str, why: str = "") -> None:
     there = set(found)
     missing = [frame for frame in wanted if frame not in there]
     if missing:
         raise RequestError(
-            f"{files.pattern}: expected {what} frames {_listed(missing)}, not found; "
-            f"there are {_listed(sorted(there))}"
+            f"{files.pattern}: expected {what} frames {listed(missing)}, not found; there are {listed(sorted(there))}"
+            f"{why}"
         )
 
 
-def _refuse_differing(plates: list[PlateInfo], keys: list[PlateInfo]) -> None:
-    """Sizes and windows must be those of the first plate frame."""
+def _differing(plates: list[PlateInfo], keys: list[PlateInfo]) -> list[str]:
+    """Sizes and windows, of the parts with the color, that are not those of the first plate frame."""
     first = plates[0]
+    expected = color_part(first)[1]
     problems = []
     for info in (*plates[1:], *keys):
-        if (info.width, info.height) != (first.width, first.height):
+        part = color_part(info)[1]
+        if (part.width, part.height) != (expected.width, expected.height):
             problems.append(
-                f"{info.path}: expected {first.width} x {first.height} pixels as {first.path.name} has, "
-                f"got {info.width} x {info.height}"
+                f"{info.path}: expected {expected.width} x {expected.height} pixels as {first.path.name} has, "
+                f"got {part.width} x {part.height}"
             )
         elif info.format == first.format == "exr":
-            for name, window, expected in (
-                ("data window", info.parts[0].data_window, first.parts[0].data_window),
-                ("display window", info.parts[0].display_window, first.parts[0].display_window),
+            for name, window, wanted in (
+                ("data window", part.data_window, expected.data_window),
+                ("display window", part.display_window, expected.display_window),
             ):
-                if window != expected:
-                    problems.append(f"{info.path}: expected {name} {expected} as {first.path.name} has, got {window}")
-    if problems:
-        raise RequestError(*_first_of(problems))
+                if window != wanted:
+                    problems.append(f"{info.path}: expected {name} {wanted} as {first.path.name} has, got {window}")
+    return problems
 
 
-def _footage(config: Config, files: Sequence, info: PlateInfo, asked: str, option: str) -> tuple[Footage, str]:
-    index, part, channels = _color_part(info)
-    types = [c.pixel_type for c in part.channels if c.name in channels]
-    if asked == "auto":
-        decision = space_from_attributes(
-            config, part.attributes, file_format=info.format, pixel_type=types[0] if types else None
-        )
-        name, why = decision.space, f"{decision.space}, {decision.reason}"
-    else:
-        name, why = asked, f"{config.space(asked).name}, by {option}"
-    widest = max(types, key=lambda name: np.dtype(_DTYPES.get(name, name)).itemsize)
-    chromaticities = part.attributes.get("chromaticities")
-    own = chromaticities if asked == "auto" and isinstance(chromaticities, tuple) and len(chromaticities) == 8 else None
-    return Footage(files, index, channels, widest, info, PlateSpace(config, name, chromaticities=own)), why
-
-
-def _color_part(info: PlateInfo) -> tuple[int, PartInfo, tuple[str, ...]]:
-    """The first part with color, or with luminance alone."""
-    for names in (("R", "G", "B"), ("Y",)):
-        for index, part in enumerate(info.parts):
-            if set(names) <= set(part.channel_names) and "RY" not in part.channel_names:
-                return index, part, names
-    found = "; ".join(f"part {i}: {', '.join(p.channel_names)}" for i, p in enumerate(info.parts))
-    raise PlateError(f"{info.path}: expected channels R, G, B, or Y alone, found {found}")
-
-
-def _refuse_other_channels(infos: list[PlateInfo], footage: Footage) -> None:
-    for info in infos:
-        index, _, channels = _color_part(info)
-        if (index, channels) != (footage.part, footage.channels):
-            raise PlateError(
-                f"{info.path}: expected {', '.join(footage.channels)} in part {footage.part} as {footage.info.path.name} "
-                f"has, found {', '.join(channels)} in part {index}"
-            )
-
-
-def _refuse_unwritable(output: Sequence, confidence: Sequence | None, plate: Footage, keys: Footage) -> None:
-    suffix = Path(output.pattern).suffix.lower()
-    if suffix != plate.info.path.suffix.lower() and suffix != ".exr":
-        raise RequestError(
-            f"{output.pattern}: expected {plate.info.path.suffix} as the plate has, or .exr, got {suffix or 'no extension'}"
-        )
-    if confidence is not None and Path(confidence.pattern).suffix.lower() != ".exr":
-        raise RequestError(f"{confidence.pattern}: expected .exr for the confidence, got {Path(confidence.pattern).suffix}")
-    taken = {os.path.abspath(f.files.pattern): name for f, name in ((plate, "--plate"), (keys, "--keys"))}
-    for option, files in (("--output", output), ("--confidence", confidence)):
+def _refuse_places(
+    inputs: dict[str, tuple[Sequence, list[int]]], outputs: dict[str, Sequence | None], frames: Iterable[int]
+) -> None:
+    """Results must go where no input and no other result lies, in a folder that can be written, as a known format."""
+    plate = Path(inputs["--plate"][0].pattern)
+    problems = []
+    taken = {name: option for option, (files, found) in inputs.items() for name in _places(files, found)}
+    for option, files in outputs.items():
         if files is None:
             continue
-        where = os.path.abspath(files.pattern)
-        if where in taken:
-            raise RequestError(f"{option} {files.pattern}: expected a place of its own, got that of {taken[where]}")
-        taken[where] = option
+        suffix = Path(files.pattern).suffix.lower()
+        if option == "--confidence" and suffix != ".exr":
+            problems.append(f"{files.pattern}: expected .exr for the confidence, got {suffix or 'no extension'}")
+        elif suffix not in (plate.suffix.lower(), ".exr"):
+            problems.append(
+                f"{files.pattern}: expected {plate.suffix} as the plate has, or .exr, got {suffix or 'no extension'}"
+            )
+        places = _places(files, frames)
+        there = next((taken[place] for place in places if place in taken), None)
+        if there is not None:
+            problems.append(f"{option} {files.pattern}: expected a place of its own, got that of {there}")
+        taken.update(dict.fromkeys(places, option))
         folder = Path(files.pattern).parent
         while not folder.exists():
             folder = folder.parent
         if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-            raise RequestError(f"{option} {files.pattern}: expected a folder that can be written, {folder} cannot")
+            problems.append(f"{option} {files.pattern}: expected a folder that can be written, {folder} cannot")
+    if problems:
+        raise RequestError(*problems)
+
+
+def _places(files: Sequence, frames: Iterable[int]) -> list[str]:
+    """The pattern and the files of frames by their true folder, so that any two ways to name one place are the same."""
+    folder = os.path.realpath(Path(files.pattern).parent)
+    return [os.path.join(folder, Path(name).name) for name in (files.pattern, *map(files.path, frames))]
 
 
 def _network(method: str) -> SwitchableTPN | None:
@@ -302,20 +291,3 @@ def _network(method: str) -> SwitchableTPN | None:
         return load_network(shipped("color"))
     except WeightsError as error:
         raise RequestError(str(error)) from error
-
-
-def _first_of(problems: list[str]) -> list[str]:
-    more = len(problems) - _NAMED
-    return problems[:_NAMED] + ([f"and {more} more like these"] if more > 0 else [])
-
-
-def _listed(frames: Iterable[int]) -> str:
-    """Frames as a short range: 1001-1020, 1025."""
-    runs: list[list[int]] = []
-    for frame in frames:
-        if runs and frame == runs[-1][1] + 1:
-            runs[-1][1] = frame
-        else:
-            runs.append([frame, frame])
-    text = [str(a) if a == b else f"{a}-{b}" for a, b in runs]
-    return ", ".join(text[:_NAMED]) + (f" and {len(text) - _NAMED} more" if len(text) > _NAMED else "")

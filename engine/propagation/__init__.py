@@ -19,21 +19,22 @@ __all__ = ["Direction", "normalize_gates", "propagate", "switch"]
 def propagate(property_map: Tensor, gates: Tensor) -> Tensor:
     """Propagates a property map with the backend that its device calls for.
 
-    The meaning, with `w` the gates of one direction and `previous` the three neighbours in the previous column (or row)::
+    The meaning, with x the property map, w the gates of a direction and j the three neighbours in the column (or row)
+    before column i::
 
         for direction in Direction:
-            y = property_map.clone()
-            for i in columns_or_rows_after_the_first(direction):
-                y[i] = (1 - sum(w[i, j] for j in neighbours)) * x[i] + sum(w[i, j] * y[previous(i), j] for j in neighbours)
-            results.append(y)
-        return maximum(results)
+            y[direction] = x.copy()
+            for i in columns_after_the_first(direction):
+                for p in pixels_of_column(i):
+                    y[direction][p] = (1 - sum(w[p, j] for j in 3)) * x[p] + sum(w[p, j] * y[direction][j] for j in 3)
+        return maximum(y)
 
     Args:
         property_map: (B, C, H, W) float32 or float64, any range; `x` above.
         gates: (B, 4, C or 1, 3, H, W) in the same dtype, directions in the order of `Direction`, used as they are:
-            `normalize_gates` makes them stable. The three neighbours are, for the horizontal directions, the rows above,
-            level and below, for the vertical ones the columns left, straight and right. A neighbour outside the picture
-            counts as a gate of zero.
+            `normalize_gates` makes them stable. The three neighbours are, for the horizontal directions, the rows
+            above, level and below, for the vertical ones the columns left, straight and right. A neighbour outside
+            the picture counts as a gate of zero.
 
     Returns:
         (B, C, H, W), the node-wise maximum of the four results; ties take the gradient of the first direction.

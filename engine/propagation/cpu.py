@@ -54,7 +54,15 @@ def _propagate_backward(property_map: Tensor, gates: Tensor, chosen: Tensor, gra
         batch, first, last = parts[index]
         one = slice(batch, batch + 1)
         kernels.backward(
-            x_n[one], w_n[one], chosen_n[one], grad_n[one], grad_x_n[one], sums[index : index + 1].numpy(), 0, first, last
+            x_n[one],
+            w_n[one],
+            chosen_n[one],
+            grad_n[one],
+            grad_x_n[one],
+            sums[index : index + 1].numpy(),
+            0,
+            first,
+            last,
         )
 
     _run(part, len(parts))
@@ -82,7 +90,8 @@ _propagate.register_autograd(_gradients, setup_context=_keep_for_backward)
 
 
 def _parts(shape: torch.Size) -> list[tuple[int, int, int]]:
-    """(batch, first channel, last channel) of pieces of work: fixed by the shape alone, so sums do not depend on threads."""
+    """(batch, first channel, last channel) of pieces of work: fixed by the shape alone, so sums do not depend on
+    threads."""
     channels_a_part = 8
     return [
         (batch, first, min(first + channels_a_part, shape[1]))

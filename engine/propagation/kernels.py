@@ -1,16 +1,18 @@
 """numba kernels of the propagation operator: one recursion along rows, vectorised along columns.
 
-The horizontal directions run on transposed planes, so that the inner loop is always over contiguous memory. `x + sum w (y - x)`
-is equation (4) with the (1 - sum w) factor multiplied out; it keeps a constant map constant to the last bit.
+The horizontal directions run on transposed planes, so that the inner loop is always over contiguous memory. `x + sum
+w (y - x)` is equation (4) with the (1 - sum w) factor multiplied out; it keeps a constant map constant to the last bit.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numba import njit
 
 # contraction to fused multiply-add only: reordering would break the NaN handling of the maximum
-_OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
+_OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 
 @njit(**_OPTIONS)
@@ -105,7 +107,11 @@ def forward(x, gates, out, chosen, batch, first, last):  # type: ignore[no-untyp
     """
     height, width = x.shape[2:]
     shared = gates.shape[2] == 1
-    y, y_t, y_back = np.empty((height, width), x.dtype), np.empty((width, height), x.dtype), np.empty((height, width), x.dtype)
+    y, y_t, y_back = (
+        np.empty((height, width), x.dtype),
+        np.empty((width, height), x.dtype),
+        np.empty((height, width), x.dtype),
+    )
     x_t = np.empty((width, height), x.dtype)
     w_t = np.empty((2, 3, width, height), x.dtype)
     for c in range(first, last):

@@ -1,4 +1,5 @@
-"""The definition of the propagation operator, as a loop one can read; differentiable by torch, any dtype, any device."""
+"""The definition of the propagation operator, as a loop one can read; differentiable by torch, any dtype, any
+device."""
 
 from __future__ import annotations
 

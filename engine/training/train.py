@@ -1,6 +1,6 @@
 """The training loop: pre-training on image pairs ("im"), then fine-tuning on video ("vd"), as in the paper.
 
-    python -m stpn.engine.training.train --data DATA --exclude validation.json --cache CACHE --out color.safetensors
+python -m stpn.engine.training.train --data DATA --exclude validation.json --cache CACHE --out color.safetensors
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def train(
     Data and start follow from the seed alone: the pairs of a step are drawn from (seed, step, place in the batch).
     """
     torch.manual_seed(recipe.seed)
-    network = SwitchableTPN(NetworkConfig()).to(memory_format=torch.channels_last)
+    network = SwitchableTPN(NetworkConfig())
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(network)
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     steps, started, losses = recipe.image_steps + recipe.video_steps, time.monotonic(), []
@@ -111,7 +112,7 @@ def main() -> None:
     recipe = Recipe(**{name: getattr(args, name) for name in asdict(Recipe())})
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(1)
-    excluded = set(sum(json.loads(args.exclude.read_text()).values(), [])) if args.exclude else set()
+    excluded = {name for names in json.loads(args.exclude.read_text()).values() for name in names} if args.exclude else set()
     data.build_cache(args.data, args.cache, excluded)
     metadata = {"property": "color", "recipe": json.dumps(asdict(recipe))}
     train(

@@ -1,4 +1,5 @@
-"""Shipped weights, and how weights are stored: safetensors with the network's config in the metadata, a card beside each."""
+"""Shipped weights, and how weights are stored: safetensors with the network's config in the metadata, a card beside
+each."""
 
 from __future__ import annotations
 

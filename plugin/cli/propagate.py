@@ -14,8 +14,9 @@ from stpn.plugin.request import DEVICES, KEYS_USED, METHODS, Request
 HELP = "carry color from key frames through a plate"
 
 DESCRIPTION = """\
-Carries the color of a few key frames to every frame between. The plate gives luminance and motion, the keys give color; at
-every pixel of the result the luminance is the plate's, and a key frame comes out as the key that was given, bit for bit.
+Carries the color of a few key frames to every frame between. The plate gives luminance and motion, the keys give
+color; at every pixel of the result the luminance is the plate's, and a key frame comes out as the key that was given,
+bit for bit.
 
 Everything of the plate's file that is not its color stays as it is: other layers and channels, attributes, windows.
 
@@ -35,8 +36,12 @@ def setup(parser: argparse.ArgumentParser) -> None:
     files.add_argument("--property", choices=("color",), default="color", help="what is carried (default: color)")
 
     frames = parser.add_argument_group("frames")
-    frames.add_argument("--interval", type=int, metavar="K", help="a key every K frames (default: every key file there is)")
-    frames.add_argument("--first-key", type=int, metavar="N", help="frame of the first key (default: the first key file)")
+    frames.add_argument(
+        "--interval", type=int, metavar="K", help="a key every K frames (default: every key file there is)"
+    )
+    frames.add_argument(
+        "--first-key", type=int, metavar="N", help="frame of the first key (default: the first key file)"
+    )
     frames.add_argument("--key-frames", metavar="RANGE", help="the key frames, in place of an interval")
     frames.add_argument("--frames", metavar="RANGE", help="the frames to render (default: the whole plate)")
     frames.add_argument(
@@ -48,7 +53,9 @@ def setup(parser: argparse.ArgumentParser) -> None:
     look.add_argument(
         "--colorspace", default="auto", metavar="NAME", help="color space of the plate (default: auto, from the file)"
     )
-    look.add_argument("--keys-colorspace", default="auto", metavar="NAME", help="color space of the keys (default: auto)")
+    look.add_argument(
+        "--keys-colorspace", default="auto", metavar="NAME", help="color space of the keys (default: auto)"
+    )
     look.add_argument("--ocio", metavar="FILE", help="OCIO config (default: $OCIO, else a built-in ACES config)")
     look.add_argument(
         "--working",
@@ -57,15 +64,17 @@ def setup(parser: argparse.ArgumentParser) -> None:
         help="curve in which frames are matched: linear (CIE lightness of scene-linear light), or a log space of the "
         "config, such as ACEScct, for plates far beyond white (default: linear)",
     )
-    look.add_argument("--compression", default="keep", metavar="NAME", help="EXR compression (default: keep the plate's)")
+    look.add_argument(
+        "--compression", default="keep", metavar="NAME", help="EXR compression (default: keep the plate's)"
+    )
 
     how = parser.add_argument_group("how")
     how.add_argument(
         "--method",
         choices=METHODS,
         default="aligned",
-        help="aligned: the best there is, for now the same as flow; flow: motion of both keys, without learning; stpn: the "
-        "paper's network alone, from the nearest key (default: aligned)",
+        help="aligned: the best there is, for now the same as flow; flow: motion of both keys, without learning; "
+        "stpn: the paper's network alone, from the nearest key (default: aligned)",
     )
     how.add_argument("--device", choices=DEVICES, default="auto", help="what to run on (default: auto)")
     how.add_argument("--threads", type=int, default=0, metavar="N", help="at most so many (default: all processors)")
