@@ -85,7 +85,7 @@ def unlike_the_first(infos: Iterable[PlateInfo], footage: Footage, asked: str, o
     Args:
         infos: the frames.
         footage: what was decided from the first one.
-        asked, option: as for `open_footage`; where a space was asked for, what the files say of theirs is not looked at.
+        asked, option: as for `open_footage`; where a space was asked for, what files say of theirs is not looked at.
     """
     problems = []
     first = footage.info.parts[footage.part]
@@ -100,10 +100,10 @@ def unlike_the_first(infos: Iterable[PlateInfo], footage: Footage, asked: str, o
             problems.append(f"{info.path}: expected {', '.join(channels)} of type {expected} {like}, found {types}")
         elif asked == "auto":
             for name in _SPACE_HINTS:
-                found, expected = (p.attributes.get(name, "none") for p in (part, first))
-                if found != expected:
+                hint, wanted = (p.attributes.get(name, "none") for p in (part, first))
+                if hint != wanted:
                     problems.append(
-                        f"{info.path}: expected {name} {expected} {like}, found {found}; name the space with {option}"
+                        f"{info.path}: expected {name} {wanted} {like}, found {hint}; name the space with {option}"
                     )
     return problems
 

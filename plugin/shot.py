@@ -80,7 +80,7 @@ def check(request: Request) -> Shot:
     except RequestError as error:
         problems.extend(error.problems)
     if problems:
-        raise RequestError(*problems)
+        raise RequestError(*dict.fromkeys(problems))
     return shot
 
 
@@ -101,8 +101,12 @@ def _wrong_options(request: Request) -> list[str]:
     if request.compression != "keep" and suffix != ".exr":
         problems.append(
             f"--compression {request.compression}: expected an output of .exr, got {suffix or 'no extension'}; "
-            f"leave it out"
+            "leave it out"
         )
+    try:
+        choose_device(request.device)
+    except RequestError as error:
+        problems.extend(error.problems)
     return problems
 
 
@@ -279,7 +283,8 @@ def _refuse_places(
 def _places(files: Sequence, frames: Iterable[int]) -> list[str]:
     """The pattern and the files of frames by their true folder, so that any two ways to name one place are the same."""
     folder = os.path.realpath(Path(files.pattern).parent)
-    return [os.path.join(folder, Path(name).name) for name in (files.pattern, *map(files.path, frames))]
+    paths = (Path(files.pattern), *map(files.path, frames))
+    return [os.path.join(folder, path.name) for path in paths]
 
 
 def _network(method: str) -> SwitchableTPN | None:
