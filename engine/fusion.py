@@ -67,6 +67,7 @@ def fuse(candidates: Sequence[Candidate], lightness: Image) -> tuple[Image, Imag
     blend = (
         np.sum([w[..., None] * c.value for w, c in zip(weights, candidates, strict=True)], axis=0) / total[..., None]
     )
-    confidence = np.minimum(np.max([c.trust for c in candidates], axis=0), 1)
+    # the softened trust, at whatever distance
+    confidence = np.minimum(np.max([w * w * c.distance for w, c in zip(weights, candidates, strict=True)], axis=0), 1)
     filled = spread(blend, confidence, lightness)
     return blend + (1 - confidence)[..., None] * (filled - blend), confidence

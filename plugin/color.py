@@ -24,6 +24,8 @@ Image = NDArray[np.float32]
 
 # a plate whose highlights lie in this range is matched as it is
 _USUAL_WHITE = (0.2, 1.2)
+# a* and b* as multiples of L*; the purest blue of a camera's primaries has about 3
+_FURTHEST = np.float32(10)
 
 
 def linear(plate: Plate, footage: Footage, *, threads: int = 1) -> Image:
@@ -64,11 +66,14 @@ def lightness(luminance: Image, factor: float, working: WorkingCurve) -> Image:
 
 
 def key_property(key: Plate, shot: Shot) -> Image:
-    """ab (H, W, 2) float32 of a key, finite, in the primaries of the plate."""
+    """ab (H, W, 2) float32 of a key, in the primaries of the plate; finite, and no color further from grey than light
+    can be, because one broken pixel would else color all the unsure ones around it."""
     image = linear(key, shot.keys)
     shot.plate.space.convert_from(shot.keys.space, image)
-    _, ab = rgb_to_lab(image, shot.plate.space)
-    return np.asarray(np.nan_to_num(ab, nan=0.0, posinf=0.0, neginf=0.0), np.float32)
+    light, ab = rgb_to_lab(image, shot.plate.space)
+    furthest = (_FURTHEST * np.nan_to_num(light, nan=0.0, posinf=1e4).clip(100, 1e4))[..., None]
+    ab = np.nan_to_num(ab, nan=0.0, posinf=0.0, neginf=0.0)
+    return np.asarray(np.clip(ab, -furthest, furthest), np.float32)
 
 
 def luminance(plate: Plate, shot: Shot) -> Image:

@@ -162,7 +162,8 @@ def _on_disk(files: Sequence, role: str) -> list[int]:
     if not found:
         like = files.closest_pattern()
         hint = f"did you mean {like}?" if like else "give the pattern of files that exist"
-        raise RequestError(f"{files.pattern}: expected {role} frames, found none; {hint}")
+        what = "key" if role == "keys" else role
+        raise RequestError(f"{files.pattern}: expected {what} frames, found none; {hint}")
     return found
 
 
@@ -194,9 +195,7 @@ def _rows(request: CompareRequest, files: dict[str, Sequence], on_disk: dict[str
     return rows
 
 
-def _measured(
-    files: dict[str, Sequence], on_disk: dict[str, list[int]]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _measured(files: dict[str, Sequence], on_disk: dict[str, list[int]]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Frames that result and reference share, and those of the reference that the result lacks."""
     if "reference" not in on_disk:
         return (), ()
@@ -228,9 +227,7 @@ def _output(output: str, files: dict[str, Sequence], on_disk: dict[str, list[int
     return path
 
 
-def _inspected(
-    files: dict[str, Sequence], frames: dict[str, list[int]], threads: int
-) -> dict[str, list[PlateInfo]]:
+def _inspected(files: dict[str, Sequence], frames: dict[str, list[int]], threads: int) -> dict[str, list[PlateInfo]]:
     """What every picture that will be read holds, by role; all of them can be read."""
 
     def inspect(role: str, path: Path) -> PlateInfo | str:

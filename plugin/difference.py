@@ -7,7 +7,7 @@ of pictures on disk.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -85,7 +85,7 @@ def rmse_of(a: NDArray[np.int16], b: NDArray[np.int16]) -> float:
 
 def measure(
     result: Pictures, reference: Pictures, frames: Sequence[int], keys: frozenset[int], rec709: Rec709, threads: int
-) -> Iterator[Score]:
+) -> Generator[Score, None, None]:
     """Scores frame by frame, in order; as many frames are in memory as there are threads.
 
     Raises:

@@ -103,7 +103,8 @@ def unlike_the_first(infos: Iterable[PlateInfo], footage: Footage, asked: str, o
                 hint, wanted = (p.attributes.get(name, "none") for p in (part, first))
                 if hint != wanted:
                     problems.append(
-                        f"{info.path}: expected {name} {wanted} {like}, found {hint}; name the space with {option}"
+                        f"{info.path}: expected {name} {_said(wanted)} {like}, found {_said(hint)}; "
+                        f"name the space with {option}"
                     )
     return problems
 
@@ -130,3 +131,7 @@ def _other_channels(info: PlateInfo, footage: Footage) -> str:
 
 def _pixel_types(part: PartInfo, channels: tuple[str, ...]) -> list[str]:
     return [channel.pixel_type for channel in part.channels if channel.name in channels]
+
+
+def _said(hint: object) -> str:
+    return ", ".join(f"{number:.4g}" for number in hint) if isinstance(hint, tuple) else str(hint)

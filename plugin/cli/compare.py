@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from contextlib import closing
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -127,18 +128,20 @@ def _measured(comparison: Comparison) -> list[Score]:
         )
     progress = Progress(len(comparison.measured), sys.stderr)
     scores = []
-    for score in measure(
+    measuring = measure(
         comparison.result,
         comparison.reference,
         comparison.measured,
         comparison.key_frames,
         comparison.rec709,
         comparison.request.threads,
-    ):
-        scores.append(score)
-        if score.broken:
-            progress.say(f"note: frame {score.frame}: {score.broken} pixels are NaN (taken as 0) or infinite")
-        progress.step(score.frame)
+    )
+    with closing(measuring):  # frames that still wait are given up at once when this is interrupted
+        for score in measuring:
+            scores.append(score)
+            if score.broken:
+                progress.say(f"note: frame {score.frame}: {score.broken} pixels are NaN (taken as 0) or infinite")
+            progress.step(score.frame)
     progress.close()
     same = sum(score.is_identical and not score.is_key for score in scores)
     if same and comparison.keys is None:

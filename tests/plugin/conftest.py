@@ -48,6 +48,11 @@ class Studio:
 
     The scene moves by whole pixels, so that the truth of every frame is known: `light` and `rgb`. The plate is its
     luminance in R, G and B; the keys have the colors.
+
+    Attributes:
+        folder: where all files are.
+        shape: height and width of what is written.
+        exposure: what the scene is multiplied with.
     """
 
     rec709 = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)
@@ -56,11 +61,12 @@ class Studio:
     def __init__(self, folder: Path, capture: pytest.CaptureFixture[str]) -> None:
         self.folder = folder
         self.shape = (40, 56)
+        self.exposure = 1.0
         self._capture = capture
 
     def light(self, frame: int) -> Array:
         """Luminance (H, W) of the scene, float64."""
-        return self._seen(_LIGHT, frame)
+        return self._seen(_LIGHT, frame) * self.exposure
 
     def rgb(self, frame: int, chromaticities: tuple[float, ...] = rec709) -> Array:
         """Linear RGB (H, W, 3) of the scene, float64, with luminance `light`."""
