@@ -13,10 +13,14 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 Image = NDArray[np.float32]
 Guide8 = NDArray[np.uint8]
+
+# a flow along the border that leaves the picture by less than this has not left it
+_MARGIN = np.float32(1)
 
 _thread = threading.local()
 
@@ -39,7 +43,7 @@ def estimate_flow(source: Guide8, target: Guide8, start: Image | None = None) ->
 
     Args:
         source, target: (H, W) uint8 guides.
-        start: a flow source -> target to start from.
+        start: a flow source -> target to start from; what is no number counts as no motion.
 
     Returns:
         (H, W, 2) float32. Frames too small for DIS (under 32 pixels) move by `start`, or not at all.
@@ -48,7 +52,9 @@ def estimate_flow(source: Guide8, target: Guide8, start: Image | None = None) ->
         return np.zeros((*source.shape, 2), np.float32) if start is None else start
     if start is None:
         return np.asarray(_dis("from rest").calc(source, target, None), np.float32)
-    return np.asarray(_dis("from a start").calc(source, target, start.copy()), np.float32)
+    # DIS writes into the start it is given, and reads outside of the picture where one is no number
+    own = np.nan_to_num(start, nan=0.0, posinf=0.0, neginf=0.0)
+    return np.asarray(_dis("from a start").calc(source, target, own), np.float32)
 
 
 def _dis(use: str) -> Any:
@@ -72,9 +78,11 @@ def warp(image: Image, flow: Image) -> Image:
         The image as seen in the frame the flow starts from, same shape.
     """
     at = grid(*flow.shape[:2]) + flow
-    return np.asarray(
-        cv2.remap(image, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32
-    )  # a third channel count than 1..4 is beyond remap
+    # one channel at a time, because of two or five remap rounds the positions to 1/32 pixel
+    planes = [
+        cv2.remap(plane, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for plane in cv2.split(image)
+    ]
+    return np.asarray(cv2.merge(planes), np.float32).reshape(*flow.shape[:2], *image.shape[2:])
 
 
 @lru_cache(maxsize=4)
@@ -101,12 +109,22 @@ def refine(route: Route, target: Guide8, key: Guide8) -> Route:
 
 def consistency(route: Route) -> Image:
     """How well going to the key and back ends where it began: (H, W), 1 = exactly, 0 = not, or outside the picture."""
-    height, width = route.to_key.shape[:2]
-    at = grid(height, width) + route.to_key
-    error = np.linalg.norm(route.to_key + warp(route.to_target, route.to_key), axis=2)
-    inside = (at[..., 0] >= 0) & (at[..., 0] <= width - 1) & (at[..., 1] >= 0) & (at[..., 1] <= height - 1)
-    tolerance = 1 + 0.02 * np.linalg.norm(route.to_key, axis=2)
-    return np.asarray(np.exp(-((error / tolerance) ** 2)) * inside, np.float32)
+    return np.asarray(_consistency(route.to_key, warp(route.to_target, route.to_key)), np.float32)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _consistency(forward, back):  # type: ignore[no-untyped-def]
+    """`consistency` from the flow and the way back as seen from where it starts."""
+    height, width = forward.shape[:2]
+    out = np.empty((height, width), np.float32)
+    for i in range(height):
+        for j in range(width):
+            fx, fy = forward[i, j, 0], forward[i, j, 1]
+            inside = (-_MARGIN <= j + fx <= width - 1 + _MARGIN) and (-_MARGIN <= i + fy <= height - 1 + _MARGIN)
+            ex, ey = fx + back[i, j, 0], fy + back[i, j, 1]
+            tolerance = np.float32(1) + np.float32(0.02) * np.sqrt(fx * fx + fy * fy)
+            out[i, j] = np.exp(-(ex * ex + ey * ey) / (tolerance * tolerance)) if inside else np.float32(0)
+    return out
 
 
 def agreement(lightness: Image, warped: Image) -> Image:
