@@ -125,7 +125,8 @@ def _channels(image: NDArray[Any]) -> dict[str, NDArray[Any]]:
 
 def _output_is_half(shot: Shot) -> bool:
     """Half unless the plate or the keys hold more; what is written elsewhere than to EXR is rounded by the writer."""
-    return shot.output_format == "exr" and "float" not in (shot.plate.pixel_type, shot.keys.pixel_type)
+    types = {shot.plate.pixel_type, shot.keys.pixel_type}
+    return shot.output_format == "exr" and not types & {"float", "uint32"}
 
 
 def space_attributes(space: PlateSpace) -> dict[str, object]:

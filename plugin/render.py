@@ -67,7 +67,12 @@ def render(shot: Shot, cancelled: threading.Event | None = None) -> Iterator[Fra
         Cancelled: `cancelled` was set.
     """
     work = _Work(shot, cancelled or threading.Event())
-    cv2.setNumThreads(1)  # frames run side by side; threads of OpenCV's own would only get in each other's way
+    # frames run side by side, so threads within one would get in each other's way; and results would depend on them
+    cv2.setNumThreads(1)
+    if shot.network is not None:
+        import torch
+
+        torch.set_num_threads(1)
     with ThreadPoolExecutor(shot.threads, thread_name_prefix="stpn-render") as pool:
         try:
             by_first = {span.targets[0]: span for span in shot.spans()}

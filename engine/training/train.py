@@ -112,7 +112,8 @@ def main() -> None:
     recipe = Recipe(**{name: getattr(args, name) for name in asdict(Recipe())})
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(1)
-    excluded = {name for names in json.loads(args.exclude.read_text()).values() for name in names} if args.exclude else set()
+    lists = json.loads(args.exclude.read_text()).values() if args.exclude else []
+    excluded = {name for names in lists for name in names}
     data.build_cache(args.data, args.cache, excluded)
     metadata = {"property": "color", "recipe": json.dumps(asdict(recipe))}
     train(

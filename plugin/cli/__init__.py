@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import traceback
 from importlib import import_module
@@ -56,6 +57,10 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"stpn {args.command}: {problem}", file=sys.stderr)
         _trace(args)
         return 2
+    except BrokenPipeError:
+        # whoever read the output has enough; Python would complain again when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print(f"stpn {args.command}: cancelled", file=sys.stderr)
         return 130

@@ -23,7 +23,8 @@ Everything of the plate's file that is not its color stays as it is: other layer
     stpn propagate --plate plate.####.exr --keys keys.####.exr --interval 20 --output result.####.exr
 
 The whole request is checked first; where something is wrong nothing is written. Frame numbers are those of the files;
-#### and %04d both stand for them. Ranges are typed 1001-1100, 1001-1100x20, or 1001-1010,1020."""
+#### and %04d both stand for them. Ranges are typed 1001-1100, 1001-1100x20, or 1001-1010,1020;
+negative ones need an equals sign: --frames=-5--1."""
 
 
 def setup(parser: argparse.ArgumentParser) -> None:

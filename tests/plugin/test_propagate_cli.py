@@ -246,7 +246,12 @@ def test_keys_in_another_space_than_the_plate(studio: Any) -> None:
     np.testing.assert_allclose(to_ap1.sum(axis=0), 1, atol=1e-3)
     np.testing.assert_allclose(to_ap1[1], [0.3395, 0.9164, 0.1096], atol=2e-3)  # Rec.709's green in AP1
     light = studio.pixels("plate.1003.exr")["R"]
-    assert studio.luminance_error(studio.image("out.1003.exr"), light, studio.ap1) < 1e-5
+    result = studio.image("out.1003.exr")
+    assert studio.luminance_error(result, light, studio.ap1) < 1e-5
+    truth = studio.rgb(1003) @ to_ap1
+    truth *= (light / (truth @ studio.weights(studio.ap1)))[..., None]
+    grey = np.abs(light[..., None] - truth)[6:-6, 10:-10].mean()
+    assert np.abs(result - truth)[6:-6, 10:-10].mean() < 0.1 * grey
 
 
 def test_a_dpx_plate_in_a_camera_log(studio: Any) -> None:
@@ -299,6 +304,17 @@ def test_exit_codes_of_the_real_command(shot: Any) -> None:
     assert (done.returncode, done.stdout) == (0, f"1 frames: {shot.folder}/out.####.exr\n")
     wrong = subprocess.run([*STPN, *shot.arguments("--frames", "1-3")], capture_output=True, text=True, timeout=120)
     assert (wrong.returncode, wrong.stdout) == (2, "")
+
+
+def test_ctrl_c_while_the_request_is_checked(shot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(request: object) -> None:
+        raise KeyboardInterrupt
+
+    before = shot.files()
+    monkeypatch.setattr("stpn.plugin.shot.check", interrupted)
+    done = shot.run()
+    assert (done.code, done.err) == (130, "stpn propagate: cancelled\n")
+    assert shot.files() == before
 
 
 def test_ctrl_c_leaves_whole_files_only(studio: Any) -> None:
