@@ -42,13 +42,19 @@ def build_cache(data: Path, cache: Path, excluded: Collection[str]) -> None:
                         np.save(target, _shrink(image))
 
 
-def load_cache(cache: Path, kind: str) -> list[Frames]:
+def load_cache(cache: Path, kind: str, excluded: Collection[str]) -> list[Frames]:
     """The cached arrays of `clips` (T, H, W, 3) or `photos` (H, W, 3), uint8 BGR, memory-mapped, in order of name.
+
+    Args:
+        cache: folder of `build_cache`.
+        kind: clips or photos.
+        excluded: left out even where an earlier run has cached them.
 
     Raises:
         FileNotFoundError: nothing is cached.
     """
-    arrays = [np.load(path, mmap_mode="r") for path in sorted((cache / kind).glob("*.npy"))]
+    paths = sorted((cache / kind).glob("*.npy"))
+    arrays = [np.load(path, mmap_mode="r") for path in paths if f"{kind}/{path.stem}.mp4" not in excluded]
     if not arrays:
         raise FileNotFoundError(f"no {kind} in {cache}: give a data folder with {kind}/ in it")
     return arrays

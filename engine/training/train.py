@@ -1,6 +1,6 @@
 """The training loop: pre-training on image pairs ("im"), then fine-tuning on video ("vd"), as in the paper.
 
-python -m stpn.engine.training.train --data DATA --exclude validation.json --cache CACHE --out color.safetensors
+python -m stpn.engine.training.train --data DATA --exclude validation.json --out color.safetensors
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from stpn.engine.weights import save_network
 class Recipe:
     """All that decides what comes out, beside the data; stored beside the weights."""
 
-    image_steps: int = 2000
-    video_steps: int = 5500
+    image_steps: int = 1200
+    video_steps: int = 3800
     batch: int = 8
     crop: int = 160
     learning_rate: float = 1e-3
@@ -102,7 +102,12 @@ def main() -> None:
     """Builds the cache where needed, trains, writes the weights."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with clips/*.mp4 and photos/*.tar")
-    parser.add_argument("--exclude", type=Path, help="JSON file whose lists name the sources kept for measuring")
+    parser.add_argument(
+        "--exclude",
+        nargs="+",
+        default=[],
+        help="sources kept for measuring, and whatever shows the same: clips/NAME.mp4, or JSON files of lists of them",
+    )
     parser.add_argument("--cache", type=Path, default=Path(".cache/training"), help="folder for decoded pictures")
     parser.add_argument("--out", type=Path, required=True, help="the weights, .safetensors")
     parser.add_argument("--threads", type=int, default=1)
@@ -112,14 +117,16 @@ def main() -> None:
     recipe = Recipe(**{name: getattr(args, name) for name in asdict(Recipe())})
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(1)
-    lists = json.loads(args.exclude.read_text()).values() if args.exclude else []
-    excluded = {name for names in lists for name in names}
+    excluded: set[str] = set()
+    for item in args.exclude:
+        lists = json.loads(Path(item).read_text()).values() if item.endswith(".json") else [[item]]
+        excluded.update(name for names in lists for name in names)
     data.build_cache(args.data, args.cache, excluded)
     metadata = {"property": "color", "recipe": json.dumps(asdict(recipe))}
     train(
         recipe,
-        data.load_cache(args.cache, "photos"),
-        data.load_cache(args.cache, "clips"),
+        data.load_cache(args.cache, "photos", excluded),
+        data.load_cache(args.cache, "clips", excluded),
         report=partial(print, flush=True),
         save=lambda network: save_network(args.out, network, metadata),
     )

@@ -84,10 +84,13 @@ def test_cache_leaves_out_what_is_for_measuring(tmp_path: Path) -> None:
             tar.addfile(member, io.BytesIO(jpeg))
     data.build_cache(source, cache, {"clips/measure.mp4"})
     assert sorted(p.name for p in (cache / "clips").iterdir()) == ["train.npy"]
-    assert len(data.load_cache(cache, "photos")) == 2
-    assert data.load_cache(cache, "clips")[0].shape == (5, 96, 128, 3)
+    assert len(data.load_cache(cache, "photos", set())) == 2
+    assert data.load_cache(cache, "clips", set())[0].shape == (5, 96, 128, 3)
+    data.build_cache(source, cache, set())
+    assert len(data.load_cache(cache, "clips", set())) == 2
+    assert len(data.load_cache(cache, "clips", {"clips/measure.mp4"})) == 1
 
 
 def test_an_empty_cache_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no clips in .*: give a data folder with clips/ in it"):
-        data.load_cache(tmp_path, "clips")
+        data.load_cache(tmp_path, "clips", set())
