@@ -45,9 +45,7 @@ class SwitchableTPN(nn.Module):
         self.config = c = config or NetworkConfig()
         self.guidance = Guidance(2 * c.guide_channels, c.units * 4 * 3, c.guidance_widths, c.halvings)
         widths = [c.property_channels, *[c.hidden_channels >> i for i in reversed(range(c.halvings))]]
-        self.encode = nn.Sequential(
-            *(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths))
-        )
+        self.encode = nn.Sequential(*(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths)))
         self.decode = nn.Conv2d(c.hidden_channels, c.property_channels, 3, padding=1)
         self._start_as_identity()
 

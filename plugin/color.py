@@ -24,6 +24,8 @@ Image = NDArray[np.float32]
 
 # a plate whose highlights lie in this range is matched as it is
 _USUAL_WHITE = (0.2, 1.2)
+# below this luminance there is more noise than light
+_DARKEST = 1e-4
 # a* and b* as multiples of L*; the purest blue of a camera's primaries has about 3
 _FURTHEST = np.float32(10)
 
@@ -65,15 +67,28 @@ def lightness(luminance: Image, factor: float, working: WorkingCurve) -> Image:
     return np.asarray(np.nan_to_num(light, nan=0.0, posinf=1e4, neginf=-1e4), np.float32)
 
 
-def key_property(key: Plate, shot: Shot) -> Image:
-    """ab (H, W, 2) float32 of a key, in the primaries of the plate; finite, and no color further from grey than light
-    can be, because one broken pixel would else color all the unsure ones around it."""
+def key_property(key: Plate, plate_luminance: Image, shot: Shot) -> Image:
+    """ab (H, W, 2) float32 of a key, at the exposure of the plate and in its primaries.
+
+    ab grows with exposure, so a key painted darker or brighter than the plate is brought to the plate's level first.
+    The result is finite, and no color is further from grey than light can be, because one broken pixel would else color
+    all the unsure ones around it.
+    """
     image = linear(key, shot.keys)
     shot.plate.space.convert_from(shot.keys.space, image)
+    with np.errstate(over="ignore", invalid="ignore"):  # a broken pixel may stay one; it is dealt with below
+        image *= _level(plate_luminance, luminance_of(image, shot.plate.space))
     light, ab = rgb_to_lab(image, shot.plate.space)
     furthest = (_FURTHEST * np.nan_to_num(light, nan=0.0, posinf=1e4).clip(100, 1e4))[..., None]
     ab = np.nan_to_num(ab, nan=0.0, posinf=0.0, neginf=0.0)
     return np.asarray(np.clip(ab, -furthest, furthest), np.float32)
+
+
+def _level(plate_luminance: Image, key_luminance: Image) -> np.float32:
+    """What to multiply a key with: the ratio of the medians of both luminances (H, W); 1 where that says nothing."""
+    of_plate, of_key = plate_luminance[::4, ::4], key_luminance[::4, ::4]
+    lit = (of_plate > _DARKEST) & (of_key > _DARKEST) & np.isfinite(of_plate) & np.isfinite(of_key)
+    return np.float32(np.median(of_plate[lit]) / np.median(of_key[lit])) if lit.any() else np.float32(1)
 
 
 def luminance(plate: Plate, shot: Shot) -> Image:

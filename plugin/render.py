@@ -130,8 +130,8 @@ class _Work:
         for frame, luminance in zip(frames, pool.map(self._luminance, frames), strict=True):
             luminances[frame] = luminance
         factor = color.exposure([luminances[key] for key in keys])
+        carried = [Key(key, self._property(key, luminances[key])) for key in keys]
         lightness = {f: color.lightness(luminances.pop(f), factor, shot.working) for f in frames}
-        carried = [Key(key, self._property(key)) for key in keys]
         self._check_cancelled()
         if shot.network is not None:
             return NetworkCarrier(carried, lightness, shot.network)
@@ -150,9 +150,9 @@ class _Work:
         with _telling(frame):
             return color.luminance(read_plate(self.shot.plate.files.path(frame)), self.shot)
 
-    def _property(self, key: int) -> Image:
+    def _property(self, key: int, plate_luminance: Image) -> Image:
         with _telling(key):
-            return color.key_property(read_plate(self.shot.keys.files.path(key)), self.shot)
+            return color.key_property(read_plate(self.shot.keys.files.path(key)), plate_luminance, self.shot)
 
     def _carried(self, frame: int, span: Span, carrier: Carrier) -> Frame:
         self._check_cancelled()

@@ -102,6 +102,20 @@ def test_luminance_is_the_plates(studio: Any, primaries: str, dtype: type, limit
         assert np.median(spread) > 0.05 * np.median(plates[frame]["R"]), "the result is grey"
 
 
+@pytest.mark.parametrize("exposure", [16, 0.05], ids=["brighter", "darker"])
+def test_a_plate_of_another_exposure_than_its_keys_gets_the_same_colors(studio: Any, exposure: float) -> None:
+    studio.keys(dtype=np.float32)
+    studio.plate(dtype=np.float32)
+    studio.render()
+    same = {frame: studio.image(f"out.{frame}.exr") for frame in (1002, 1003, 1004)}
+    studio.exposure = exposure
+    studio.plate(dtype=np.float32)
+    studio.render()
+    for frame, expected in same.items():
+        ratio = studio.image(f"out.{frame}.exr") / expected / exposure
+        assert np.median(np.abs(ratio - 1)) < 0.02
+
+
 def test_a_plate_that_is_colored_already_gives_its_luminance_only(studio: Any) -> None:
     studio.keys(dtype=np.float32)
     tint = np.random.default_rng(3).uniform(0.5, 1.5, (*studio.shape, 3))
