@@ -59,7 +59,9 @@ for line in sys.stdin:
     except PlateError as error:
         outcome["message"] = str(error)
     outcome["seconds"] = time.monotonic() - begin
-    outcome["mebibytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    # ru_maxrss would start at that of the process which started this one
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    outcome["mebibytes"] = int(peak.split()[1]) >> 10
     print(json.dumps(outcome), flush=True)
 """
 
