@@ -19,6 +19,7 @@ from stpn.engine.carriers import Carrier, FlowCarrier, Key, NetworkCarrier
 from stpn.ocio.plate import PartInfo, PlateError, inspect_plate, new_plate, read_plate, write_plate
 from stpn.plugin import color
 from stpn.plugin.keys import Span
+from stpn.plugin.memory import return_free_memory
 from stpn.plugin.shot import Shot
 
 Image = NDArray[np.float32]
@@ -84,6 +85,7 @@ def render(shot: Shot, cancelled: threading.Event | None = None) -> Iterator[Fra
                 elif frame in by_first:
                     span = by_first[frame]
                     yield from work.span(span, pool)
+                    return_free_memory()
         except BaseException:
             work.cancelled.set()  # what still waits in the pool returns at once
             raise

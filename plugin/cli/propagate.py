@@ -84,7 +84,6 @@ def setup(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Checks the request, renders, reports."""
-    from stpn.plugin.memory import return_large_blocks
     from stpn.plugin.progress import Progress
     from stpn.plugin.render import Cancelled, RenderError, render
     from stpn.plugin.shot import check
@@ -92,7 +91,6 @@ def run(args: argparse.Namespace) -> int:
     shot = check(Request(**{field.name: getattr(args, field.name) for field in fields(Request)}))
     for decision in shot.decisions:
         print(decision, file=sys.stderr)
-    return_large_blocks()
     cancelled = threading.Event()
     # a second Ctrl-C interrupts at once; files are put in place whole, so nothing half-written stays either way
     previous = signal.signal(signal.SIGINT, lambda *_: _cancel(cancelled, previous))
