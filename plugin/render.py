@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,13 +79,11 @@ def render(shot: Shot, cancelled: threading.Event | None = None) -> Iterator[Fra
         try:
             by_first = {span.targets[0]: span for span in shot.spans()}
             keys = set(shot.key_frames)
-            order = iter(shot.frames)
-            for frame in order:
+            for frame in shot.frames:
                 if frame in keys:
                     yield work.key(frame)
                 elif frame in by_first:
-                    span = by_first[frame]
-                    yield from work.span(span, pool)
+                    yield from work.span(by_first[frame], pool)
                     return_free_memory()
         except BaseException:
             work.cancelled.set()  # what still waits in the pool returns at once
@@ -217,18 +216,13 @@ def _whole(path: Path, part: int, wanted: PartInfo) -> bool:
     return part < len(parts) and (parts[part].width, parts[part].height) == (wanted.width, wanted.height)
 
 
-class _telling:
+@contextmanager
+def _telling(frame: int) -> Iterator[None]:
     """Names the frame in whatever goes wrong within."""
-
-    def __init__(self, frame: int) -> None:
-        self.frame = frame
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (PlateError, OSError, MemoryError)):
-            raise RenderError(f"frame {self.frame}: {error or type(error).__name__}") from error
+    try:
+        yield
+    except (PlateError, OSError, MemoryError) as error:
+        raise RenderError(f"frame {frame}: {str(error) or type(error).__name__}") from error
 
 
 def _in_order(
