@@ -7,6 +7,7 @@ Warping an image of b by the flow a -> b brings it to a.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -57,6 +58,10 @@ def estimate_flow(source: Guide8, target: Guide8, start: Image | None = None) ->
     return np.asarray(_dis("from a start").calc(source, target, own), np.float32)
 
 
+Estimate = Callable[[Guide8, Guide8, Image | None], Image]
+"""`estimate_flow`, or what stands for it."""
+
+
 def _dis(use: str) -> Any:
     """An instance of this thread's own, because it holds buffers, and one for each use: after a call with a start, a
     call without one would go on from that start."""
@@ -67,17 +72,20 @@ def _dis(use: str) -> Any:
     return instances[use]
 
 
-def warp(image: Image, flow: Image) -> Image:
+def warp(image: Image, flow: Image, corner: tuple[int, int] = (0, 0)) -> Image:
     """Samples `image` at p + flow[p], bilinearly, edges repeated.
 
     Args:
         image: (H, W) or (H, W, C) float32 of the frame the flow leads to.
-        flow: (H, W, 2) float32.
+        flow: (h, w, 2) float32, of the whole picture or of a window of it.
+        corner: row and column of the window's first pixel.
 
     Returns:
-        The image as seen in the frame the flow starts from, same shape.
+        The image as seen in the frame the flow starts from, (h, w) or (h, w, C).
     """
     at = grid(*flow.shape[:2]) + flow
+    if corner != (0, 0):
+        at += np.array(corner[::-1], np.float32)
     # one channel at a time, because of two or five remap rounds the positions to 1/32 pixel
     planes = [
         cv2.remap(plane, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for plane in cv2.split(image)
@@ -98,30 +106,52 @@ def chain(first: Image, second: Image) -> Image:
     return first + warp(second, first)
 
 
-def refine(route: Route, target: Guide8, key: Guide8) -> Route:
+def refine(route: Route, target: Guide8, key: Guide8, estimate: Estimate = estimate_flow) -> Route:
     """A second route: the direct flow both ways, started from the accumulated one.
 
     Where accumulated steps drift it finds back to the true place, and where a direct search from rest would be lost the
     accumulated start keeps it near.
     """
-    return Route(estimate_flow(target, key, route.to_key), estimate_flow(key, target, route.to_target))
+    return Route(estimate(target, key, route.to_key), estimate(key, target, route.to_target))
 
 
 def consistency(route: Route) -> Image:
     """How well going to the key and back ends where it began: (H, W), 1 = exactly, 0 = not, or outside the picture."""
-    return np.asarray(_consistency(route.to_key, warp(route.to_target, route.to_key)), np.float32)
+    return trust_in_return(route.to_key, round_trip(route.to_key, route.to_target), (0, 0), route.to_target.shape[:2])
+
+
+def round_trip(to_key: Image, to_target: Image, corner: tuple[int, int] = (0, 0)) -> Image:
+    """Where going to the key and back ends, minus where it began: (h, w, 2) float32, pixels.
+
+    Args:
+        to_key: (h, w, 2) flow target -> key of the whole picture, or of a window of it.
+        to_target: (H, W, 2) flow key -> target, whole.
+        corner: row and column of the window's first pixel.
+    """
+    return to_key + warp(to_target, to_key, corner)
+
+
+def trust_in_return(to_key: Image, error: Image, corner: tuple[int, int], size: tuple[int, ...]) -> Image:
+    """`consistency` from the error of `round_trip`: (h, w), 1 = comes back exactly, 0 = does not, or has left.
+
+    Args:
+        to_key, error: (h, w, 2) float32, pixels.
+        corner: row and column of the window's first pixel.
+        size: height and width of the whole picture.
+    """
+    return np.asarray(_trust_in_return(to_key, error, *corner, *size[:2]), np.float32)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _consistency(forward, back):  # type: ignore[no-untyped-def]
-    """`consistency` from the flow and the way back as seen from where it starts."""
-    height, width = forward.shape[:2]
+def _trust_in_return(to_key, error, top, left, full_height, full_width):  # type: ignore[no-untyped-def]
+    height, width = to_key.shape[:2]
     out = np.empty((height, width), np.float32)
     for i in range(height):
         for j in range(width):
-            fx, fy = forward[i, j, 0], forward[i, j, 1]
-            inside = (-_MARGIN <= j + fx <= width - 1 + _MARGIN) and (-_MARGIN <= i + fy <= height - 1 + _MARGIN)
-            ex, ey = fx + back[i, j, 0], fy + back[i, j, 1]
+            fx, fy = to_key[i, j, 0], to_key[i, j, 1]
+            x, y = left + j + fx, top + i + fy
+            inside = (-_MARGIN <= x <= full_width - 1 + _MARGIN) and (-_MARGIN <= y <= full_height - 1 + _MARGIN)
+            ex, ey = error[i, j, 0], error[i, j, 1]
             tolerance = np.float32(1) + np.float32(0.02) * np.sqrt(fx * fx + fy * fy)
             out[i, j] = np.exp(-(ex * ex + ey * ey) / (tolerance * tolerance)) if inside else np.float32(0)
     return out

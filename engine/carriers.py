@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 import cv2
 import numpy as np
 
-from stpn.engine.alignment import Image, Route, agreement, refine
-from stpn.engine.fusion import candidate, fuse
+from stpn.engine.alignment import Estimate, Image, Route, agreement, estimate_flow, refine
+from stpn.engine.fusion import Candidate, candidate, fuse
 from stpn.engine.routes import guide8, neighbour_steps, routes_from
 
 if TYPE_CHECKING:
+    from stpn.engine.aligned_network import AlignedFusion
     from stpn.engine.network import SwitchableTPN
 
 
@@ -50,6 +51,7 @@ class FlowCarrier:
         lightness: Mapping[int, Image],
         targets: Sequence[int],
         parallel: Callable[..., Iterable[Image]] = map,
+        estimate: Estimate = estimate_flow,
     ) -> None:
         """Estimates all motion that the targets share.
 
@@ -58,10 +60,11 @@ class FlowCarrier:
             lightness: (H, W) float32, 0..100, of every frame from key to target, keys included.
             targets: the frames that will be asked for.
             parallel: like `map`, or a pool's.
+            estimate: of the motion between two frames.
         """
-        self._keys, self._lightness = keys, lightness
+        self._keys, self._lightness, self._estimate = keys, lightness, estimate
         self._guides = {frame: guide8(image) for frame, image in lightness.items()}
-        steps = neighbour_steps(self._guides, parallel)
+        steps = neighbour_steps(self._guides, parallel, estimate)
         self._routes: list[dict[int, Route]] = []
         wanted = set(targets)
         for key in keys:
@@ -70,17 +73,46 @@ class FlowCarrier:
 
     def carry(self, frame: int) -> tuple[Image, Image]:
         """See `Carrier`."""
-        candidates = []
+        fused = fuse([one for routes in self._candidates(frame) for one in routes], self._lightness[frame])
+        return fused.filled, fused.confidence
+
+    def _candidates(self, frame: int) -> list[list[Candidate]]:
+        """What each key gives along each of its routes."""
+        out = []
         for key, routes in zip(self._keys, self._routes, strict=True):
             accumulated = routes[frame]
-            direct = refine(accumulated, self._guides[frame], self._guides[key.frame])
-            for route in (accumulated, direct):
-                candidates.append(
-                    candidate(
-                        key.prop, self._lightness[key.frame], self._lightness[frame], route, abs(frame - key.frame)
-                    )
-                )
-        return fuse(candidates, self._lightness[frame])
+            direct = refine(accumulated, self._guides[frame], self._guides[key.frame], self._estimate)
+            light, distance = self._lightness[key.frame], abs(frame - key.frame)
+            out.append(
+                [candidate(key.prop, light, self._lightness[frame], route, distance) for route in (accumulated, direct)]
+            )
+        return out
+
+
+class AlignedCarrier(FlowCarrier):
+    """The same motion, with a network that weighs, matches and fills in: `--method aligned`."""
+
+    def __init__(
+        self,
+        keys: Sequence[Key],
+        lightness: Mapping[int, Image],
+        targets: Sequence[int],
+        network: AlignedFusion,
+        parallel: Callable[..., Iterable[Image]] = map,
+        estimate: Estimate = estimate_flow,
+    ) -> None:
+        """As `FlowCarrier`, with a network for the property."""
+        super().__init__(keys, lightness, targets, parallel, estimate)
+        self._network = network
+
+    def carry(self, frame: int) -> tuple[Image, Image]:
+        """See `Carrier`."""
+        from stpn.engine.aligned import carry_aligned
+
+        candidates, light = self._candidates(frame), self._lightness[frame]
+        fused = fuse([one for routes in candidates for one in routes], light)
+        keys = [(self._lightness[key.frame], key.prop) for key in self._keys]
+        return carry_aligned(self._network, candidates, fused, light, keys)
 
 
 class NetworkCarrier:

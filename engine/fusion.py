@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stpn.engine.alignment import Route, agreement, consistency, warp
+from stpn.engine.alignment import Route, agreement, round_trip, trust_in_return, warp
 from stpn.engine.infill import spread
 
 Image = NDArray[np.float32]
@@ -29,38 +29,69 @@ class Candidate:
 
     Attributes:
         value: (H, W, C) float32.
+        lightness: (H, W) float32, 0..100: the key's, seen the same way.
         trust: (H, W) float32, 0..1: route consistent and lightness alike.
+        flow: (H, W, 2) float32, pixels: target -> key.
+        error: (H, W, 2) float32, pixels: where going to the key and back ends, minus where it began.
         distance: frames between key and target, at least 1.
     """
 
     value: Image
+    lightness: Image
     trust: Image
+    flow: Image
+    error: Image
     distance: int
 
 
-def candidate(prop: Image, key_lightness: Image, lightness: Image, route: Route, distance: int) -> Candidate:
+def candidate(
+    prop: Image, key_lightness: Image, lightness: Image, route: Route, distance: int, corner: tuple[int, int] = (0, 0)
+) -> Candidate:
     """Brings a key's property to the target along a route and says how far to trust it.
 
     Args:
         prop: (H, W, C) float32, the key's property.
-        key_lightness, lightness: (H, W) float32, 0..100, of the key frame and of the target frame.
-        route: motion between the two.
+        key_lightness: (H, W) float32, 0..100, of the key frame.
+        lightness: (h, w) float32, 0..100, of the target frame or a window of it.
+        route: motion between the two; `to_key` of the window, `to_target` whole.
         distance: frames between the two.
+        corner: row and column of the window's first pixel.
     """
-    seen = agreement(lightness, warp(key_lightness, route.to_key))
-    trust = (_LEAST + consistency(route)) * (_LEAST + seen)
-    return Candidate(warp(prop, route.to_key), trust, distance)
+    seen = warp(key_lightness, route.to_key, corner)
+    error = round_trip(route.to_key, route.to_target, corner)
+    returns = trust_in_return(route.to_key, error, corner, key_lightness.shape)
+    trust = (_LEAST + returns) * (_LEAST + agreement(lightness, seen))
+    return Candidate(warp(prop, route.to_key, corner), seen, trust, route.to_key, error, distance)
 
 
-def fuse(candidates: Sequence[Candidate], lightness: Image) -> tuple[Image, Image]:
+@dataclass(frozen=True)
+class Fused:
+    """What the candidates say together.
+
+    Attributes:
+        weights: (H, W) float32 of each candidate.
+        blend: (H, W, C) float32, their weighted mean.
+        spread: (H, W, C) float32, what the sure pixels spread over all.
+        confidence: (H, W) float32, 0..1.
+    """
+
+    weights: list[Image]
+    blend: Image
+    spread: Image
+    confidence: Image
+
+    @property
+    def filled(self) -> Image:
+        """(H, W, C) float32, the blend with the unsure filled from the sure."""
+        return self.blend + (1 - self.confidence)[..., None] * (self.spread - self.blend)
+
+
+def fuse(candidates: Sequence[Candidate], lightness: Image) -> Fused:
     """One value and one confidence a pixel.
 
     Args:
         candidates: at least one.
         lightness: (H, W) float32, 0..100, of the target frame.
-
-    Returns:
-        The property (H, W, C) float32 and the confidence (H, W) float32, 0..1.
     """
     weights = [cv2.boxFilter(np.sqrt(c.trust / c.distance), -1, (5, 5)) for c in candidates]
     total = np.sum(weights, axis=0)
@@ -69,5 +100,4 @@ def fuse(candidates: Sequence[Candidate], lightness: Image) -> tuple[Image, Imag
     )
     # the softened trust, at whatever distance
     confidence = np.minimum(np.max([w * w * c.distance for w, c in zip(weights, candidates, strict=True)], axis=0), 1)
-    filled = spread(blend, confidence, lightness)
-    return blend + (1 - confidence)[..., None] * (filled - blend), confidence
+    return Fused(weights, blend, spread(blend, confidence, lightness), confidence)

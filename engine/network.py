@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -116,7 +117,8 @@ def switchable_loss(
     key_guide: Tensor,
     target_guide: Tensor,
     weight: float = 0.1,
-) -> Tensor:
+    error: Callable[[Tensor, Tensor], Tensor] = mse_loss,
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """|U_2 - U_2^|^2 + weight |U_1 - U_1^|^2, the second term through the switched gates; weight 0 is the basic
     network's.
 
@@ -125,14 +127,17 @@ def switchable_loss(
         key_property, target_property: U_1 and U_2, (B, C, H, W).
         key_guide, target_guide: V_1 and V_2, (B, G, H, W).
         weight: lambda of equation (8).
+        error: of what was carried against the truth, a scalar; by default means over pixels and channels in place of
+            the sums.
 
     Returns:
-        The loss, a scalar; means over pixels and channels in place of sums.
+        The loss, a scalar, and its terms before weighting: there, and back (None where weight is 0).
 
     Source: Switchable Temporal Propagation Network, equation (8).
     """
     gates = network.gates(key_guide, target_guide)
-    loss = mse_loss(network.carry(key_property, gates), target_property)
-    if weight:
-        loss = loss + weight * mse_loss(network.carry_back(target_property, gates), key_property)
-    return loss
+    there = error(network.carry(key_property, gates), target_property)
+    if not weight:
+        return there, there, None
+    back = error(network.carry_back(target_property, gates), key_property)
+    return there + weight * back, there, back

@@ -12,7 +12,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from stpn.engine.alignment import Guide8, Image, Route, chain, estimate_flow
+from stpn.engine.alignment import Estimate, Guide8, Image, Route, chain, estimate_flow
 
 Steps = Mapping[tuple[int, int], Image]
 
@@ -23,18 +23,23 @@ def guide8(lightness: Image) -> Guide8:
     return np.asarray(np.clip(np.rint(scaled), 0, 255), np.uint8)
 
 
-def neighbour_steps(guides: Mapping[int, Guide8], parallel: Callable[..., Iterable[Image]] = map) -> Steps:
+def neighbour_steps(
+    guides: Mapping[int, Guide8],
+    parallel: Callable[..., Iterable[Image]] = map,
+    estimate: Estimate = estimate_flow,
+) -> Steps:
     """Flows between all neighbouring frames, both ways: {(a, a + 1): flow a -> a + 1, (a + 1, a): ...}.
 
     Args:
         guides: a run of frames without holes.
         parallel: like `map`, or a pool's.
+        estimate: of the motion between two frames.
     """
     # OpenCV's own threads would split DIS into stripes, and the result would depend on how many there are
     cv2.setNumThreads(1)
     frames = sorted(guides)
     pairs = [pair for a, b in pairwise(frames) for pair in ((a, b), (b, a))]
-    flows = parallel(lambda pair: estimate_flow(guides[pair[0]], guides[pair[1]]), pairs)
+    flows = parallel(lambda pair: estimate(guides[pair[0]], guides[pair[1]], None), pairs)
     return dict(zip(pairs, flows, strict=True))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -75,23 +75,49 @@ def frames_of(text: str, option: str) -> tuple[int, ...]:
         raise RequestError(f"{option}: {error}") from error
 
 
-def serving(frame: int, keys: Sequence[int], used: str) -> tuple[int | None, int | None]:
-    """The keys before and after a frame that is no key itself, as far as `used` (both, previous, next) wants them."""
+def parted(first: int, last: int, cuts: Sequence[int]) -> bool:
+    """Whether a new shot begins after `first` and not after `last`; `cuts` are the first frames of new shots."""
+    return bisect_right(cuts, first) < bisect_right(cuts, last)
+
+
+def serving(frame: int, keys: Sequence[int], used: str, cuts: Sequence[int] = ()) -> tuple[int | None, int | None]:
+    """The keys before and after a frame that is no key itself.
+
+    Args:
+        frame: the frame.
+        keys: key frames, ascending.
+        used: both, previous or next: which of them are wanted.
+        cuts: first frames of new shots, ascending; a key serves no frame of another shot.
+    """
     place = bisect_left(keys, frame)
     before = keys[place - 1] if place > 0 and used != "next" else None
     after = keys[place] if place < len(keys) and used != "previous" else None
-    return before, after
+    return (
+        None if before is None or parted(before, frame, cuts) else before,
+        None if after is None or parted(frame, after, cuts) else after,
+    )
 
 
-def spans(frames: Sequence[int], keys: Sequence[int], used: str) -> Iterator[Span]:
-    """Groups ascending frames, keys among them left out, by the keys that serve them."""
+def serving_keys(
+    frames: Sequence[int], keys: Sequence[int], used: str, cuts: Sequence[int] = ()
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The keys that are among the frames or serve one of them, and the frames that no key serves; see `serving`."""
+    is_key = set(keys)
+    around = {frame: serving(frame, keys, used, cuts) for frame in frames if frame not in is_key}
+    in_use = set(frames).union(*around.values())
+    unserved = tuple(frame for frame, found in around.items() if found == (None, None))
+    return tuple(key for key in keys if key in in_use), unserved
+
+
+def spans(frames: Sequence[int], keys: Sequence[int], used: str, cuts: Sequence[int] = ()) -> Iterator[Span]:
+    """Groups ascending frames, keys among them left out, by the keys that serve them; see `serving`."""
     is_key = set(keys)
     targets: list[int] = []
     current: tuple[int | None, int | None] = (None, None)
     for frame in frames:
         if frame in is_key:
             continue
-        around = serving(frame, keys, used)
+        around = serving(frame, keys, used, cuts)
         if targets and around != current:
             yield Span(*current, tuple(targets))
             targets = []

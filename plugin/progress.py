@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, plain lines elsewhere."""
+"""Progress of long work: a bar or one changing line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -54,3 +54,31 @@ class Progress:
         room = max(shutil.get_terminal_size().columns - len(status) - 3, 0)
         filled = round(room * self._done / self.total)
         print(f"\r[{'#' * filled}{'.' * (room - filled)}]{status}", end="", file=self._stream, flush=True)
+
+
+class Status:
+    """What work is at that is not counted in frames: one changing line on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, stream: TextIO) -> None:
+        """Writes to `stream`."""
+        self._stream = stream
+        self._line = stream.isatty()
+        self._spoken = -_SECONDS_BETWEEN_LINES
+
+    def show(self, text: str) -> None:
+        """Where the work is at; not every one is shown."""
+        now = time.monotonic()
+        if self._line:
+            print(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}", end="", file=self._stream, flush=True)
+        elif now - self._spoken >= _SECONDS_BETWEEN_LINES:
+            self._spoken = now
+            print(text, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Takes the changing line away."""
+        if self._line:
+            print("\r\x1b[K", end="", file=self._stream, flush=True)
+
+    def say(self, text: str) -> None:
+        """Prints a line that stays."""
+        print(f"\r\x1b[K{text}" if self._line else text, file=self._stream, flush=True)

@@ -16,11 +16,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stpn.engine.carriers import Carrier, FlowCarrier, Key, NetworkCarrier
+from stpn.engine.carriers import AlignedCarrier, Carrier, FlowCarrier, Key, NetworkCarrier
 from stpn.ocio.plate import PartInfo, PlateError, inspect_plate, new_plate, read_plate, write_plate
 from stpn.plugin import color
 from stpn.plugin.keys import Span
 from stpn.plugin.memory import return_free_memory
+from stpn.plugin.progress import Status
 from stpn.plugin.shot import Shot
 
 Image = NDArray[np.float32]
@@ -57,6 +58,25 @@ class Frame:
     notes: tuple[str, ...] = ()
 
 
+def prepare(shot: Shot, cancelled: threading.Event | None = None, status: Status | None = None) -> Shot:
+    """Adapts the network, where that was asked for, is not done yet and a frame is to be carried; `render` does so too.
+
+    Args:
+        shot: as `stpn.plugin.shot.check` found it right.
+        cancelled: set it to stop.
+        status: where to say how far it is.
+
+    Raises:
+        RenderError, Cancelled: as for `render`.
+    """
+    work, cancelled = _Work(shot, threading.Event()), cancelled or threading.Event()
+    if shot.adaptation is None or all(work.done(frame) for span in shot.spans() for frame in span.targets):
+        return shot
+    from stpn.plugin.adaptation import adapted
+
+    return adapted(shot, cancelled, status)
+
+
 def render(shot: Shot, cancelled: threading.Event | None = None) -> Iterator[Frame]:
     """Renders a shot and yields every frame as it is done, in ascending order.
 
@@ -68,6 +88,7 @@ def render(shot: Shot, cancelled: threading.Event | None = None) -> Iterator[Fra
         RenderError: a frame failed.
         Cancelled: `cancelled` was set.
     """
+    shot = prepare(shot, cancelled)
     work = _Work(shot, cancelled or threading.Event())
     # frames run side by side, so threads within one would get in each other's way; and results would depend on them
     cv2.setNumThreads(1)
@@ -100,17 +121,17 @@ class _Work:
     def key(self, frame: int) -> Frame:
         """Writes a key frame: the key itself, beside everything else of the plate."""
         start = time.perf_counter()
-        if self._done(frame):
+        if self.done(frame):
             return Frame(frame, self.shot.output.path(frame), "skipped", (frame,), None, 0.0)
         self._check_cancelled()
-        with _telling(frame):
+        with telling(frame):
             channels = color.key_as_given(read_plate(self.shot.keys.files.path(frame)), self.shot)
             notes = self._write(frame, channels, None)
         return Frame(frame, self.shot.output.path(frame), "key", (frame,), 1.0, time.perf_counter() - start, notes)
 
     def span(self, span: Span, pool: ThreadPoolExecutor) -> Iterator[Frame]:
         """Renders the frames that the same keys serve."""
-        missing = [frame for frame in span.targets if not self._done(frame)]
+        missing = [frame for frame in span.targets if not self.done(frame)]
         carrier = self._carrier(span, missing, pool) if missing else None
         left = set(missing)
 
@@ -125,7 +146,7 @@ class _Work:
         shot = self.shot
         keys = span.keys
         frames: Iterable[int] = Span(span.before, span.after, tuple(targets)).reach
-        if shot.network is not None:
+        if shot.request.method == "stpn":
             frames = sorted({*keys, *targets})
         luminances: dict[int, Image] = {}
         for frame, luminance in zip(frames, pool.map(self._luminance, frames), strict=True):
@@ -133,9 +154,9 @@ class _Work:
         factor = color.exposure([luminances[key] for key in keys])
         carried = [Key(key, self._property(key, luminances[key])) for key in keys]
         lightness = {f: color.lightness(luminances.pop(f), factor, shot.working) for f in frames}
+        if shot.request.method != "stpn":
+            _look_past(shot.flashes, lightness, span)
         self._check_cancelled()
-        if shot.network is not None:
-            return NetworkCarrier(carried, lightness, shot.network)
 
         def parallel(function: Callable[..., Image], items: Iterable[Any]) -> Iterable[Image]:
             def checked(item: Any) -> Image:
@@ -144,21 +165,27 @@ class _Work:
 
             return pool.map(checked, items)
 
-        return FlowCarrier(carried, lightness, targets, parallel)
+        if shot.network is None:
+            return FlowCarrier(carried, lightness, targets, parallel)
+        from stpn.engine.network import SwitchableTPN
+
+        if isinstance(shot.network, SwitchableTPN):
+            return NetworkCarrier(carried, lightness, shot.network)
+        return AlignedCarrier(carried, lightness, targets, shot.network, parallel)
 
     def _luminance(self, frame: int) -> Image:
         self._check_cancelled()
-        with _telling(frame):
+        with telling(frame):
             return color.luminance(read_plate(self.shot.plate.files.path(frame)), self.shot)
 
     def _property(self, key: int, plate_luminance: Image) -> Image:
-        with _telling(key):
+        with telling(key):
             return color.key_property(read_plate(self.shot.keys.files.path(key)), plate_luminance, self.shot)
 
     def _carried(self, frame: int, span: Span, carrier: Carrier) -> Frame:
         self._check_cancelled()
         start = time.perf_counter()
-        with _telling(frame):
+        with telling(frame):
             ab, confidence = carrier.carry(frame)
             plate = read_plate(self.shot.plate.files.path(frame))
             notes = self._write(frame, color.colored(plate, ab, self.shot), confidence, plate)
@@ -193,7 +220,7 @@ class _Work:
             attributes=color.space_attributes(shot.plate.space) if shot.writes_linear else {},
         )
 
-    def _done(self, frame: int) -> bool:
+    def done(self, frame: int) -> bool:
         """Whether --skip-existing holds for a frame: what is asked for is there, whole and of the right size."""
         if not self.shot.request.skip_existing:
             return False
@@ -216,8 +243,17 @@ def _whole(path: Path, part: int, wanted: PartInfo) -> bool:
     return part < len(parts) and (parts[part].width, parts[part].height) == (wanted.width, wanted.height)
 
 
+def _look_past(flashes: Iterable[int], lightness: dict[int, Image], span: Span) -> None:
+    """Matches a flash as if it were the frame beside it, on the side of a key: motion that starts from it, or leads
+    through it, would be lost. Its luminance in the result is its own all the same."""
+    beside = -1 if span.before is not None else 1
+    for frame in sorted(flashes, reverse=beside > 0):
+        if frame in lightness and frame + beside in lightness and frame not in span.keys:
+            lightness[frame] = lightness[frame + beside]
+
+
 @contextmanager
-def _telling(frame: int) -> Iterator[None]:
+def telling(frame: int) -> Iterator[None]:
     """Names the frame in whatever goes wrong within."""
     try:
         yield

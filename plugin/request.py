@@ -34,9 +34,12 @@ class Request:
         first_key: frame of the first key; None: the first key file.
         key_frames: frame range of the keys, in place of an interval.
         frames: frame range to render; None: the whole plate.
+        cuts: auto: found in the plate; none; or a range, the first frames of new shots.
         colorspace, keys_colorspace: a space of the config, or auto.
         ocio: a config; None: $OCIO, else the built-in one.
         working: the curve of the lightness that is matched: linear (CIE lightness), or a log space of the config.
+        weights: a file of weights for the method's network; None: those that are shipped.
+        adapt: how long to adapt the network to the keys: minutes, or steps such as 300steps; None: not at all.
         confidence: pattern for the confidence; None: not written.
         compression: keep, or one by name.
         threads: 0: as many as there are processors.
@@ -55,6 +58,9 @@ class Request:
     working: str = "linear"
     method: str = "aligned"
     keys_used: str = "both"
+    cuts: str = "auto"
+    weights: str | None = None
+    adapt: str | None = None
     confidence: str | None = None
     compression: str = "keep"
     device: str = "auto"

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stpn.engine.cuts import Findings
 from stpn.ocio.config import ColorError, load_config
 from stpn.ocio.exr_attributes import COMPRESSIONS
-from stpn.ocio.plate import PlateError, PlateInfo, inspect_plate
+from stpn.ocio.plate import PlateError
 from stpn.ocio.sequence import Sequence, SequenceError
 from stpn.ocio.spaces import WorkingCurve, working_curve
+from stpn.plugin.adaptation_plan import Plan, chosen_network, wanted, wrong_adaptation
+from stpn.plugin.cut_search import find_cuts, given_cuts, what_was_found
 from stpn.plugin.device import choose_device
-from stpn.plugin.footage import Footage, color_part, open_footage, unlike_the_first
-from stpn.plugin.keys import Span, frames_of, key_frames, serving, spans
+from stpn.plugin.footage import Footage, open_footage, unlike_the_first
+from stpn.plugin.frames_on_disk import differing, frames_there, inspected, refuse_missing
+from stpn.plugin.keys import Span, frames_of, key_frames, serving_keys, spans
+from stpn.plugin.networks import wrong_weights
+from stpn.plugin.places import refuse_places
 from stpn.plugin.request import DEVICES, KEYS_USED, METHODS, Request, RequestError, first_of, listed
 
 if TYPE_CHECKING:
+    from stpn.engine.aligned_network import AlignedFusion
     from stpn.engine.network import SwitchableTPN
 
 
@@ -33,11 +38,15 @@ class Shot:
         output, confidence: where results go; `confidence` None: not written.
         frames: what to render, ascending.
         key_frames: ascending; each has a key file.
+        cuts: first frames of new shots, ascending, as given or among the frames that motion would go through; no key
+            serves across them.
+        flashes: frames unlike both sides among those, ascending; none where cuts were given.
         working: the curve of the lightness that is matched.
         device: what the network runs on.
         network: the weights, for the methods that have any.
         threads: how many at most.
         decisions: what was chosen and why, one line each, for people.
+        adaptation: how the network is to be adapted before anything is rendered; None: not at all, or it is done.
     """
 
     request: Request
@@ -47,11 +56,14 @@ class Shot:
     confidence: Sequence | None
     frames: tuple[int, ...]
     key_frames: tuple[int, ...]
+    cuts: tuple[int, ...]
+    flashes: tuple[int, ...]
     working: WorkingCurve
     device: str
-    network: SwitchableTPN | None
+    network: SwitchableTPN | AlignedFusion | None
     threads: int
     decisions: tuple[str, ...] = field(default=())
+    adaptation: Plan | None = None
 
     @property
     def output_format(self) -> str:
@@ -65,7 +77,7 @@ class Shot:
 
     def spans(self) -> list[Span]:
         """The frames to carry to, grouped by the keys that serve them."""
-        return list(spans(self.frames, self.key_frames, self.request.keys_used))
+        return list(spans(self.frames, self.key_frames, self.request.keys_used, self.cuts))
 
 
 def check(request: Request) -> Shot:
@@ -76,7 +88,7 @@ def check(request: Request) -> Shot:
     """
     problems = _wrong_options(request)
     try:
-        shot = _checked(request)
+        shot = _checked(request, look=not problems)
     except RequestError as error:
         problems.extend(error.problems)
     if problems:
@@ -103,6 +115,7 @@ def _wrong_options(request: Request) -> list[str]:
             f"--compression {request.compression}: expected an output of .exr, got {suffix or 'no extension'}; "
             "leave it out"
         )
+    problems += wrong_weights(request) + wrong_adaptation(request)
     try:
         choose_device(request.device)
     except RequestError as error:
@@ -110,23 +123,27 @@ def _wrong_options(request: Request) -> list[str]:
     return problems
 
 
-def _checked(request: Request) -> Shot:
+def _checked(request: Request, *, look: bool) -> Shot:
+    """The shot; looks for cuts, which takes time, only where asked to."""
     try:
         plate_files, key_files, output = (Sequence(p) for p in (request.plate, request.keys, request.output))
         confidence = Sequence(request.confidence) if request.confidence else None
     except SequenceError as error:
         raise RequestError(str(error)) from error
-    plate_on_disk, keys_on_disk = (
-        _on_disk(files, what) for files, what in ((plate_files, "plate"), (key_files, "key"))
-    )
-    frames, keys = _frames(request, plate_files, key_files, plate_on_disk, keys_on_disk)
-    needed = _needed(frames, keys, request.keys_used)
-    _refuse_missing(needed, plate_on_disk, plate_files, "plate", "; motion needs every frame from a key to its frames")
+    plate_on_disk, keys_on_disk = frames_there(plate_files, "plate"), frames_there(key_files, "key")
+    cuts = given_cuts(request.cuts)
+    frames, keys = _frames(request, plate_files, key_files, plate_on_disk, keys_on_disk, cuts or ())
+    adapt = wanted(request, output, key_files, plate_on_disk, keys_on_disk) if look else None
+    all_keys = sorted({*keys, *adapt.keys_read}) if adapt else keys
+    reached = {f for span in spans(frames, keys, request.keys_used, cuts or ()) for f in span.reach}
+    crossed = sorted(reached.union(adapt.reach if adapt else ()))
+    needed = sorted({*frames, *crossed})
+    refuse_missing(needed, plate_on_disk, plate_files, "plate", "; motion needs every frame from a key to its frames")
     threads = request.threads if request.threads > 0 else os.cpu_count() or 1
     inputs = {"--plate": (plate_files, plate_on_disk), "--keys": (key_files, keys_on_disk)}
-    _refuse_places(inputs, {"--output": output, "--confidence": confidence}, frames)
+    refuse_places(inputs, {"--output": output, "--confidence": confidence}, frames)
 
-    infos = _inspected([plate_files.path(f) for f in needed] + [key_files.path(k) for k in keys], threads)
+    infos = inspected([plate_files.path(f) for f in needed] + [key_files.path(k) for k in all_keys], threads)
     plate_infos, key_infos = infos[: len(needed)], infos[len(needed) :]
     try:
         config = load_config(request.ocio)
@@ -135,7 +152,7 @@ def _checked(request: Request) -> Shot:
         working = working_curve(config, request.working)
         problems = unlike_the_first(plate_infos, plate, request.colorspace, "--colorspace")
         problems += unlike_the_first(key_infos, key, request.keys_colorspace, "--keys-colorspace")
-        problems += _differing(plate_infos, key_infos)
+        problems += differing(plate_infos, key_infos)
         if plate.info.format == "exr" or Path(output.pattern).suffix.lower() != ".exr":
             plate.space.check_encodable()
     except (ColorError, PlateError) as error:
@@ -143,34 +160,34 @@ def _checked(request: Request) -> Shot:
     if problems:
         raise RequestError(*first_of(problems))
     device, why_device = choose_device(request.device)
-    network = _network(request.method)
+    network, why_network = chosen_network(request, adapt)
+    found = Findings(cuts or (), ())
+    if cuts is None and look:
+        found = _found(plate, crossed, plate_on_disk, threads)
+        keys = _within_shots(frames, keys, found.cuts, request, key_files)
+    said = what_was_found(found, asked=request.cuts, looked=bool(crossed))
+    plan = adapt.plan(request, found.cuts, plate) if adapt else None
+    if plan is not None:
+        why_network.append(plan.said)
     return Shot(
-        request, plate, key, output, confidence, frames, keys, working, device, network, threads,
-        (f"config: {config.origin}", f"plate: {why_plate}", f"keys: {why_keys}", f"device: {why_device}"),
+        request, plate, key, output, confidence, frames, keys, found.cuts, found.flashes, working, device, network,
+        threads,
+        (f"config: {config.origin}", f"plate: {why_plate}", f"keys: {why_keys}", *said, f"device: {why_device}",
+         *why_network),
+        plan,
     )  # fmt: skip
 
 
-def _on_disk(files: Sequence, what: str) -> list[int]:
-    found = files.frames()
-    if not found:
-        like = files.closest_pattern()
-        hint = f"did you mean {like}?" if like else "give the pattern of files that exist"
-        raise RequestError(f"{files.pattern}: expected {what} frames, found none; {hint}")
-    return found
-
-
 def _frames(
-    request: Request, plate: Sequence, keys: Sequence, plate_on_disk: list[int], keys_on_disk: list[int]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    request: Request, plate: Sequence, keys: Sequence, plate_on_disk: list[int], keys_on_disk: list[int],
+    cuts: tuple[int, ...],
+) -> tuple[tuple[int, ...], tuple[int, ...]]:  # fmt: skip
     """The frames to render and the key frames, each on disk and each in reach."""
     wanted = frames_of(request.frames, "--frames") if request.frames is not None else None
     frames = wanted if wanted is not None else tuple(range(plate_on_disk[0], plate_on_disk[-1] + 1))
-    _refuse_missing(frames, plate_on_disk, plate, "plate")
+    refuse_missing(frames, plate_on_disk, plate, "plate")
     asked = key_frames(request, plate_on_disk, keys_on_disk)
-    is_key = set(asked)
-    around = {frame: serving(frame, asked, request.keys_used) for frame in frames if frame not in is_key}
-    in_use = set(frames).union(*around.values())
-    used = tuple(key for key in asked if key in in_use)
+    used, unserved = serving_keys(frames, asked, request.keys_used, cuts)
     # where a chunk is rendered, no more of the plate need be there than that chunk takes
     concerned = asked if wanted is None else used
     outside = [k for k in concerned if not plate_on_disk[0] <= k <= plate_on_disk[-1]]
@@ -179,120 +196,38 @@ def _frames(
             f"{keys.pattern}: expected keys within the plate's frames {plate_on_disk[0]}-{plate_on_disk[-1]}, got "
             f"{listed(outside)}; name the keys with --key-frames"
         )
-    _refuse_missing(used, keys_on_disk, keys, "key")
-    unserved = [frame for frame, keys_there in around.items() if keys_there == (None, None)]
-    if unserved:
-        raise RequestError(
-            f"{keys.pattern}: expected a key before or after every frame (--keys-used {request.keys_used}), "
-            f"there is none for {listed(unserved)}; use --keys-used both, or render fewer --frames"
-        )
+    refuse_missing(used, keys_on_disk, keys, "key")
+    _refuse_unserved(unserved, request.keys_used, cuts, keys)
     return frames, used
 
 
-def _needed(frames: Iterable[int], keys: tuple[int, ...], used: str) -> list[int]:
-    """Every plate frame that is looked at: the frames themselves and, for motion, those between them and their keys."""
-    needed = set(frames)
-    for span in spans(sorted(needed), keys, used):
-        needed.update(span.reach)
-    return sorted(needed)
+def _within_shots(
+    frames: tuple[int, ...], keys: tuple[int, ...], cuts: tuple[int, ...], request: Request, files: Sequence
+) -> tuple[int, ...]:
+    """The keys that serve frames of their own shot, or are rendered; every frame has one."""
+    used, unserved = serving_keys(frames, keys, request.keys_used, cuts)
+    _refuse_unserved(unserved, request.keys_used, cuts, files)
+    return used
 
 
-def _inspected(paths: list[Path], threads: int) -> list[PlateInfo]:
-    problems, infos = [], []
-
-    def inspect(path: Path) -> PlateInfo | str:
-        try:
-            return inspect_plate(path)
-        except PlateError as error:
-            return str(error)
-
-    with ThreadPoolExecutor(threads) as pool:
-        for found in pool.map(inspect, paths):
-            if isinstance(found, str):
-                problems.append(found)
-            else:
-                infos.append(found)
-    if problems:
-        raise RequestError(*first_of(problems))
-    return infos
-
-
-def _refuse_missing(wanted: Iterable[int], found: list[int], files: Sequence, what: str, why: str = "") -> None:
-    there = set(found)
-    missing = [frame for frame in wanted if frame not in there]
-    if missing:
+def _refuse_unserved(unserved: tuple[int, ...], used: str, cuts: tuple[int, ...], keys: Sequence) -> None:
+    if not unserved:
+        return
+    if cuts:
         raise RequestError(
-            f"{files.pattern}: expected {what} frames {listed(missing)}, not found; there are {listed(sorted(there))}"
-            f"{why}"
+            f"{keys.pattern}: expected a key in every shot (--keys-used {used}), there is none for {listed(unserved)}: "
+            f"new shots begin at {listed(cuts)}; paint a key there, or give --cuts none to take keys of other shots"
         )
+    raise RequestError(
+        f"{keys.pattern}: expected a key before or after every frame (--keys-used {used}), "
+        f"there is none for {listed(unserved)}; use --keys-used both, or render fewer --frames"
+    )
 
 
-def _differing(plates: list[PlateInfo], keys: list[PlateInfo]) -> list[str]:
-    """Sizes and windows, of the parts with the color, that are not those of the first plate frame."""
-    first = plates[0]
-    expected = color_part(first)[1]
-    problems = []
-    for info in (*plates[1:], *keys):
-        part = color_part(info)[1]
-        if (part.width, part.height) != (expected.width, expected.height):
-            problems.append(
-                f"{info.path}: expected {expected.width} x {expected.height} pixels as {first.path.name} has, "
-                f"got {part.width} x {part.height}"
-            )
-        elif info.format == first.format == "exr":
-            for name, window, wanted in (
-                ("data window", part.data_window, expected.data_window),
-                ("display window", part.display_window, expected.display_window),
-            ):
-                if window != wanted:
-                    problems.append(f"{info.path}: expected {name} {wanted} as {first.path.name} has, got {window}")
-    return problems
-
-
-def _refuse_places(
-    inputs: dict[str, tuple[Sequence, list[int]]], outputs: dict[str, Sequence | None], frames: Iterable[int]
-) -> None:
-    """Results must go where no input and no other result lies, in a folder that can be written, as a known format."""
-    plate = Path(inputs["--plate"][0].pattern)
-    problems = []
-    taken = {name: option for option, (files, found) in inputs.items() for name in _places(files, found)}
-    for option, files in outputs.items():
-        if files is None:
-            continue
-        suffix = Path(files.pattern).suffix.lower()
-        if option == "--confidence" and suffix != ".exr":
-            problems.append(f"{files.pattern}: expected .exr for the confidence, got {suffix or 'no extension'}")
-        elif suffix not in (plate.suffix.lower(), ".exr"):
-            problems.append(
-                f"{files.pattern}: expected {plate.suffix} as the plate has, or .exr, got {suffix or 'no extension'}"
-            )
-        places = _places(files, frames)
-        there = next((taken[place] for place in places if place in taken), None)
-        if there is not None:
-            problems.append(f"{option} {files.pattern}: expected a place of its own, got that of {there}")
-        taken.update(dict.fromkeys(places, option))
-        folder = Path(files.pattern).parent
-        while not folder.exists():
-            folder = folder.parent
-        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-            problems.append(f"{option} {files.pattern}: expected a folder that can be written, {folder} cannot")
-    if problems:
-        raise RequestError(*problems)
-
-
-def _places(files: Sequence, frames: Iterable[int]) -> list[str]:
-    """The pattern and the files of frames by their true folder, so that any two ways to name one place are the same."""
-    folder = os.path.realpath(Path(files.pattern).parent)
-    paths = (Path(files.pattern), *map(files.path, frames))
-    return [os.path.join(folder, path.name) for path in paths]
-
-
-def _network(method: str) -> SwitchableTPN | None:
-    if method != "stpn":
-        return None
-    from stpn.engine.weights import WeightsError, load_network, shipped
-
+def _found(plate: Footage, frames: list[int], there: list[int], threads: int) -> Findings:
+    if not frames:
+        return Findings((), ())
     try:
-        return load_network(shipped("color"))
-    except WeightsError as error:
+        return find_cuts(plate, frames, there, threads)
+    except PlateError as error:
         raise RequestError(str(error)) from error

@@ -20,7 +20,13 @@ from packaging.utils import canonicalize_name
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FOLDERS = ("engine", "ocio", "plugin")
-SHIPPED_BESIDE_MODULES = ("py.typed", "*.safetensors", "engine/weights/*.md", "engine/propagation/README.md")
+SHIPPED_BESIDE_MODULES = (
+    "py.typed",
+    "*.safetensors",
+    "engine/weights/*.md",
+    "engine/propagation/README.md",
+    "engine/training/recipes/*.toml",
+)
 # Hosts bring these themselves, and a GPU machine has these besides: imported where they are used, never required.
 OPTIONAL_IMPORTS = {"tensorrt", "cuda", "bpy", "nuke"}
 IMPORT_NAMES = {"cv2": "opencv-python-headless", "PyOpenColorIO": "opencolorio"}

@@ -1,141 +1,210 @@
-"""Training material: clips and photographs decoded once into a cache, and training pairs drawn from it by seed."""
+"""Training material: sources found by globs, decoded once into a cache, those kept for measuring left out."""
 
 from __future__ import annotations
 
-import tarfile
-from collections.abc import Collection
-from pathlib import Path
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePath
+from typing import Literal, TypeAlias
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-LONG_SIDE = 512
-LONGEST_GAP = 40
+from stpn.engine.training.decoding import (
+    PICTURES,
+    VIDEOS,
+    DecodingError,
+    Frames,
+    decode_clip,
+    decode_picture,
+    decode_tar,
+    numbered_pictures,
+    tar_names,
+)
+from stpn.engine.training.recipe import DataChoice
 
-Frames = NDArray[np.uint8]
-Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
+__all__ = ["DataError", "DataFolders", "Frames", "Kind"]
+
+Kind: TypeAlias = Literal["clips", "photos"]
 
 
-def build_cache(data: Path, cache: Path, excluded: Collection[str]) -> None:
-    """Decodes `data/clips/*.mp4` and `data/photos/*.tar` into `cache`, a `.npy` each; what is there already is kept.
+class DataError(Exception):
+    """There is nothing to train on, or it cannot be told what to leave out; the message says what to do."""
 
-    Args:
-        data: folder with `clips/` and `photos/`.
-        cache: folder for the arrays, made where missing.
-        excluded: sources kept for measuring, as `clips/name.mp4`.
+
+@dataclass(frozen=True)
+class _Item:
+    """One array of the cache, (T, H, W, 3) of clips or (H, W, 3) of photos, and where it comes from.
+
+    Attributes:
+        source: the file or folder.
+        member: in a tar file.
     """
-    for name in ("clips", "photos"):
-        (cache / name).mkdir(parents=True, exist_ok=True)
-    for clip in sorted((data / "clips").glob("*.mp4")):
-        target = cache / "clips" / f"{clip.stem}.npy"
-        if f"clips/{clip.name}" not in excluded and not target.exists():
-            np.save(target, _decode_clip(clip))
-    for shard in sorted((data / "photos").glob("*.tar")):
-        with tarfile.open(shard) as tar:
-            for member in tar:
-                target = cache / "photos" / f"{Path(member.name).stem}.npy"
-                file = tar.extractfile(member)
-                if file is not None and not target.exists():
-                    image = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
-                    if image is not None:
-                        np.save(target, _shrink(image))
+
+    kind: Kind
+    name: str
+    source: Path
+    member: str = ""
 
 
-def load_cache(cache: Path, kind: str, excluded: Collection[str]) -> list[Frames]:
-    """The cached arrays of `clips` (T, H, W, 3) or `photos` (H, W, 3), uint8 BGR, memory-mapped, in order of name.
+@dataclass(frozen=True)
+class DataFolders:
+    """What a recipe trains on.
 
-    Args:
-        cache: folder of `build_cache`.
-        kind: clips or photos.
-        excluded: left out even where an earlier run has cached them.
-
-    Raises:
-        FileNotFoundError: nothing is cached.
+    Attributes:
+        data: the folder that sources are relative to.
+        cache: the folder of decoded arrays: clips/NAME.npy, photos/NAME.npy. An array that is there is taken as it is:
+            after changing a source, remove its array.
+        choice: which sources.
+        warn: is told of sources that are skipped.
     """
-    paths = sorted((cache / kind).glob("*.npy"))
-    arrays = [np.load(path, mmap_mode="r") for path in paths if f"{kind}/{path.stem}.mp4" not in excluded]
-    if not arrays:
-        raise FileNotFoundError(f"no {kind} in {cache}: give a data folder with {kind}/ in it")
-    return arrays
+
+    data: Path
+    cache: Path
+    choice: DataChoice
+    warn: Callable[[str], None] = field(default=lambda _: None, compare=False)
+
+    def load(self, kind: Kind) -> list[Frames]:
+        """The arrays of `clips` (T, H, W, 3), T >= 2, or `photos` (H, W, 3): uint8 BGR for display, memory-mapped.
+
+        They come in the order of `paths`, which says more.
+
+        Raises:
+            DataError: none is left.
+        """
+        return [np.load(path, mmap_mode="r") for path in self.paths(kind)]
+
+    def paths(self, kind: Kind) -> list[Path]:
+        """The files of the arrays of a kind, in order of name.
+
+        What the cache lacks is decoded first; a damaged source is skipped with a warning.
+
+        Raises:
+            DataError: none is left.
+        """
+        items = [item for item in self.items if item.kind == kind]
+        (self.cache / kind).mkdir(parents=True, exist_ok=True)
+        missing: dict[Path, list[_Item]] = {}
+        for item in items:
+            if not self._path(item).exists():
+                missing.setdefault(item.source, []).append(item)
+        for source, wanted in missing.items():
+            self._decode(source, wanted)
+        paths = [self._path(item) for item in items if self._path(item).exists()]
+        if not paths:
+            sources = ", ".join(self.choice.sources)
+            raise DataError(f"no {kind} to train on in {self.data}: expected some from {sources}; none is left")
+        return paths
+
+    def _path(self, item: _Item) -> Path:
+        return self.cache / item.kind / f"{item.name}.npy"
+
+    @cached_property
+    def items(self) -> list[_Item]:
+        """What the sources hold without what is excluded, in order of kind and name; nothing is decoded.
+
+        Raises:
+            DataError: the data folder or a list of exclusions is missing, or a glob finds nothing.
+        """
+        if not self.data.is_dir():
+            raise DataError(f"{self.data}: expected the folder of training data, found none")
+        excluded = self._excluded()
+        found: dict[tuple[Kind, str], _Item] = {}
+        for pattern in self.choice.sources:
+            paths = sorted(self.data.absolute().glob(pattern))
+            if not paths:
+                raise DataError(f"{self.data}: expected sources {pattern}, found none")
+            for path in paths:
+                if not _matches(path, excluded):
+                    for item in self._items_of(path):
+                        if not item.member or not _matches(path / item.member, excluded):
+                            found.setdefault((item.kind, item.name), item)
+        return [found[key] for key in sorted(found)]
+
+    def provenance(self) -> dict[str, str]:
+        """What is trained on, in words and as a digest of all names, for the metadata of weights."""
+        count = {kind: sum(item.kind == kind for item in self.items) for kind in ("clips", "photos")}
+        names = "\n".join(f"{item.kind}/{item.name}" for item in self.items)
+        digest = hashlib.sha256(names.encode()).hexdigest()[:12]
+        return {"sources": f"{count['clips']} clips, {count['photos']} photos, names {digest}"}
+
+    def _excluded(self) -> list[str]:
+        excluded = list(self.choice.exclude)
+        for pattern in excluded:
+            # a misspelt name would let what is kept for measuring in
+            if not any(self.data.glob(pattern)):
+                self.warn(f"exclude: {pattern} is not in {self.data}")
+        for name in self.choice.exclude_lists:
+            path = self.data / name
+            try:
+                lists = json.loads(path.read_text(encoding="utf-8"))
+                excluded += [
+                    each for names in (lists.values() if isinstance(lists, dict) else [lists]) for each in names
+                ]
+            except (OSError, ValueError, TypeError) as error:
+                raise DataError(f"exclude_lists: expected JSON lists of sources in {path}, got: {error}") from error
+        if not all(isinstance(pattern, str) and pattern for pattern in excluded):
+            raise DataError(
+                f"exclude_lists: expected names in {', '.join(self.choice.exclude_lists)}, got other things"
+            )
+        return excluded
+
+    def _items_of(self, path: Path) -> Iterator[_Item]:
+        suffix = path.suffix.lower()
+        if suffix in VIDEOS or (path.is_dir() and numbered_pictures(path)):
+            yield _Item("clips", self._name(path), path)
+        elif suffix == ".tar":
+            try:
+                for member in tar_names(path):
+                    yield _Item("photos", self._name(path.with_name(PurePath(member).name)), path, member)
+            except DecodingError as error:
+                self.warn(f"{path}: skipped: {error}")
+        elif suffix in PICTURES:
+            yield _Item("photos", self._name(path), path)
+        else:
+            self.warn(f"{path}: skipped: expected a video, a folder of numbered pictures, a tar file or a picture")
+
+    def _name(self, path: Path) -> str:
+        """`vide_ocean` of clips/vide_ocean.mp4, `hdr__photos__Desk` of hdr/photos/Desk.exr: a name for each source."""
+        parts = path.relative_to(self.data.absolute()).parts
+        if parts[0] in ("clips", "photos") and len(parts) == 2:
+            parts = parts[1:]
+        stem = parts[-1] if path.is_dir() else PurePath(parts[-1]).stem
+        return "__".join([*parts[:-1], stem])
+
+    def _decode(self, source: Path, wanted: list[_Item]) -> None:
+        """Decodes the arrays that are wanted of a source, which are several of a tar file only."""
+        try:
+            if wanted[0].kind == "clips":
+                _store(self._path(wanted[0]), decode_clip(source))
+            elif not wanted[0].member:
+                _store(self._path(wanted[0]), decode_picture(source))
+            else:
+                items = {item.member: item for item in wanted}
+                for member, picture in decode_tar(source, set(items)):
+                    if isinstance(picture, DecodingError):
+                        self.warn(f"{source}: {member}: skipped: {picture}")
+                    else:
+                        _store(self._path(items[member]), picture)
+        except (DecodingError, OSError) as error:
+            self.warn(f"{source}: skipped: {error}")
 
 
-def photo_pair(photos: list[Frames], rng: np.random.Generator, size: int) -> Pair:
-    """Two views of one photograph by similarity transforms, as Lab (size, size, 3); see `similarity` for the range."""
-    image = np.ascontiguousarray(photos[rng.integers(len(photos))])
-    centre = _random_centre(image.shape[:2], size, rng)
-    views = [_view(image, similarity(image.shape[:2], centre, size, rng), size) for _ in range(2)]
-    return _augmented(views, rng)
+def _matches(path: Path, patterns: Iterable[str]) -> bool:
+    """Whether a pattern is the end of the path, or of a folder that it lies in: `clips/bikes_a.mp4` leaves that file
+    out also where the data folder is given as DATA/clips."""
+    return any(each.match(pattern) for each in (path, *path.parents) for pattern in patterns)
 
 
-def clip_pair(clips: list[Frames], rng: np.random.Generator, size: int) -> Pair:
-    """Two frames of one clip, at most LONGEST_GAP apart, cropped at the same place, as Lab (size, size, 3)."""
-    clip = clips[rng.integers(len(clips))]
-    gap = int(rng.integers(1, min(LONGEST_GAP, len(clip) - 1) + 1))
-    first = int(rng.integers(len(clip) - gap))
-    frames = [np.ascontiguousarray(clip[first]), np.ascontiguousarray(clip[first + gap])]
-    if rng.random() < 0.5:
-        frames.reverse()
-    centre = _random_centre(frames[0].shape[:2], size, rng)
-    matrix = similarity(frames[0].shape[:2], centre, size, rng)
-    return _augmented([_view(frame, matrix, size) for frame in frames], rng)
-
-
-def similarity(
-    shape: tuple[int, int], centre: tuple[float, float], size: int, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """A random similarity transform from the picture to a crop around `centre`.
-
-    Scale 0.9..1.1, rotation within 15 degrees, shift within a tenth of the picture's shorter side.
-
-    Source: Switchable Temporal Propagation Network, section 5.1.
-    """
-    scale, angle = rng.uniform(0.9, 1.1), rng.uniform(-15, 15)
-    shift = rng.uniform(-0.1, 0.1, 2) * min(shape)
-    matrix = cv2.getRotationMatrix2D(centre, angle, scale)
-    matrix[:, 2] += np.array([size / 2, size / 2]) - np.array(centre) + shift
-    return np.asarray(matrix, np.float64)
-
-
-def _view(image: Frames, matrix: NDArray[np.float64], size: int) -> NDArray[np.float32]:
-    view = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    return np.asarray(cv2.cvtColor(view.astype(np.float32) / 255, cv2.COLOR_BGR2LAB), np.float32)
-
-
-def _augmented(views: list[NDArray[np.float32]], rng: np.random.Generator) -> Pair:
-    """The same mirror, hue, saturation and tone for both views: what is carried should not depend on which colors."""
-    angle, saturation = rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 1.5)
-    turn = saturation * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]], np.float32)
-    gamma, mirror = rng.uniform(0.7, 1.4), rng.random() < 0.5
-    for lab in views:
-        lab[..., 1:] = lab[..., 1:] @ turn.astype(np.float32)
-        lab[..., 0] = 100 * np.clip(lab[..., 0] / 100, 0, 1) ** gamma
-    first, second = (np.ascontiguousarray(lab[:, ::-1] if mirror else lab) for lab in views)
-    return first, second
-
-
-def _random_centre(shape: tuple[int, int], size: int, rng: np.random.Generator) -> tuple[float, float]:
-    height, width = shape
-    margin_y, margin_x = min(size, height) / 2, min(size, width) / 2
-    return rng.uniform(margin_x, width - margin_x), rng.uniform(margin_y, height - margin_y)
-
-
-def _decode_clip(path: Path) -> Frames:
-    video, frames = cv2.VideoCapture(str(path)), []
-    while True:
-        found, frame = video.read()
-        if not found:
-            break
-        frames.append(_shrink(frame))
-    if not frames:
-        raise ValueError(f"{path}: no frame could be decoded")
-    return np.stack(frames)
-
-
-def _shrink(image: Frames) -> Frames:
-    height, width = image.shape[:2]
-    factor = LONG_SIDE / max(height, width)
-    if factor >= 1:
-        return image
-    size = (round(width * factor / 2) * 2, round(height * factor / 2) * 2)
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+def _store(path: Path, array: Frames) -> None:
+    """Writes beside and renames: an array is there whole or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            np.save(file, array)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -7,12 +7,15 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from stpn.engine.aligned_network import AlignedFusion
     from stpn.engine.network import SwitchableTPN
 
-__all__ = ["WeightsError", "load_network", "save_network", "shipped"]
+Network = TypeVar("Network", "SwitchableTPN", "AlignedFusion")
+
+__all__ = ["WeightsError", "kind_of", "load_aligned", "load_network", "save_network", "shipped"]
 
 
 class WeightsError(Exception):
@@ -33,31 +36,65 @@ def shipped(name: str) -> Path:
     return path
 
 
-def save_network(path: Path, network: SwitchableTPN, metadata: Mapping[str, str]) -> None:
-    """Writes weights (float32) with the network's config and `metadata`."""
+def save_network(path: Path, network: SwitchableTPN | AlignedFusion, metadata: Mapping[str, str]) -> None:
+    """Writes weights (float32) with the network's kind and config, and `metadata`."""
     from safetensors.torch import save_file
 
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
-    save_file(state, path, {**metadata, "config": json.dumps(dataclasses.asdict(network.config))})
+    config = json.dumps(dataclasses.asdict(network.config))
+    save_file(state, path, {**metadata, "network": type(network).__name__, "config": config})
+
+
+def kind_of(path: Path) -> str:
+    """The class whose weights a file says it holds: SwitchableTPN or AlignedFusion.
+
+    Raises:
+        WeightsError: not a safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return str((file.metadata() or {}).get("network", "SwitchableTPN"))
+    except (OSError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise WeightsError(f"{path}: expected weights of this version in safetensors, got: {reason}") from error
 
 
 def load_network(path: Path) -> SwitchableTPN:
-    """Reads a network that `save_network` wrote; nothing is unpickled.
+    """Reads the paper's network that `save_network` wrote; nothing is unpickled.
 
     Raises:
         WeightsError: not a safetensors file, or its tensors do not fit the config it carries.
     """
-    from safetensors import SafetensorError, safe_open
-
     from stpn.engine.network import NetworkConfig, SwitchableTPN
+
+    return _load(path, SwitchableTPN, NetworkConfig)
+
+
+def load_aligned(path: Path) -> AlignedFusion:
+    """Reads the network of `--method aligned`, as `load_network` does that of the paper."""
+    import torch
+
+    from stpn.engine.aligned_network import AlignedConfig, AlignedFusion
+
+    network = _load(path, AlignedFusion, AlignedConfig)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
+def _load(path: Path, kind: type[Network], config: type[Any]) -> Network:
+    from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        sizes = json.loads(metadata["config"])
-        config = NetworkConfig(**{**sizes, "guidance_widths": tuple(sizes["guidance_widths"])})
-        network = SwitchableTPN(config)
+        found = metadata.get("network", "SwitchableTPN")
+        if found != kind.__name__:
+            raise ValueError(f"those of {found}, not of {kind.__name__}")
+        sizes = {name: tuple(v) if isinstance(v, list) else v for name, v in json.loads(metadata["config"]).items()}
+        network = kind(config(**sizes))
         network.load_state_dict(state)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]

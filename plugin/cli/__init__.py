@@ -9,14 +9,17 @@ import traceback
 from importlib import import_module
 from importlib.metadata import version
 
-_COMMANDS = ("propagate", "compare", "doctor")
+_COMMANDS = ("propagate", "keys", "compare", "doctor", "train", "bench")
 
 _DESCRIPTION = """\
 Carries what you painted or rendered on a few key frames to every frame between.
 
     stpn propagate   carry color from key frames through a plate
+    stpn keys        which frames to paint next
     stpn compare     a contact sheet of two sequences, differences, PSNR
     stpn doctor      what is installed, what would be used
+    stpn train       train a network by a recipe
+    stpn bench       measure quality on clips whose truth is known
 
 stpn COMMAND --help tells everything about a command."""
 

@@ -48,6 +48,13 @@ def setup(parser: argparse.ArgumentParser) -> None:
     frames.add_argument(
         "--keys-used", choices=KEYS_USED, default="both", help="which keys around a frame serve it (default: both)"
     )
+    frames.add_argument(
+        "--cuts",
+        default="auto",
+        metavar="auto|none|RANGE",
+        help="where new shots begin, across which no key serves: auto looks for it; none; or the first frame of each, "
+        "such as 1041,1093 (default: auto)",
+    )
     frames.add_argument("--skip-existing", action="store_true", help="leave results that are there and whole")
 
     look = parser.add_argument_group("color")
@@ -74,8 +81,19 @@ def setup(parser: argparse.ArgumentParser) -> None:
         "--method",
         choices=METHODS,
         default="aligned",
-        help="aligned: the best there is, for now the same as flow; flow: motion of both keys, without learning; "
-        "stpn: the paper's network alone, from the nearest key (default: aligned)",
+        help="aligned: the best there is: motion of both keys, weighed, matched and filled in by a network; flow: "
+        "motion of both keys, without learning; stpn: the paper's network alone, from the nearest key "
+        "(default: aligned)",
+    )
+    how.add_argument("--weights", metavar="FILE", help="weights of the method's network (default: those shipped)")
+    how.add_argument(
+        "--adapt",
+        metavar="MINUTES",
+        help="first fine-tune the network on this shot's own keys, each predicted from its neighbours, for so many "
+        "minutes beside what motion takes; how many steps fit depends on the machine, 300steps does not. Keys held "
+        "aside tell whether the result is better; if not, the weights stay. It goes beside the output, "
+        "result.adapted.safetensors for result.####.exr, and runs with --adapt on the same keys take it from there: on "
+        "a farm, run one chunk first. Needs three keys in one shot",
     )
     how.add_argument("--device", choices=DEVICES, default="auto", help="what to run on (default: auto)")
     how.add_argument("--threads", type=int, default=0, metavar="N", help="at most so many (default: all processors)")
@@ -84,8 +102,8 @@ def setup(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Checks the request, renders, reports."""
-    from stpn.plugin.progress import Progress
-    from stpn.plugin.render import Cancelled, RenderError, render
+    from stpn.plugin.progress import Progress, Status
+    from stpn.plugin.render import Cancelled, RenderError, prepare, render
     from stpn.plugin.shot import check
 
     shot = check(Request(**{field.name: getattr(args, field.name) for field in fields(Request)}))
@@ -97,6 +115,8 @@ def run(args: argparse.Namespace) -> int:
     progress = Progress(len(shot.frames), sys.stderr)
     noted: set[str] = set()
     try:
+        shot = prepare(shot, cancelled, Status(sys.stderr))
+        progress = Progress(len(shot.frames), sys.stderr)
         for frame in render(shot, cancelled):
             for note in frame.notes:
                 if note not in noted:

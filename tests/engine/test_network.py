@@ -50,7 +50,7 @@ def test_hidden_property_is_a_quarter_and_gates_are_stable(network: SwitchableTP
 def test_every_parameter_learns(network: SwitchableTPN) -> None:
     torch.manual_seed(1)
     maps = [torch.randn(1, c, 32, 32) for c in (2, 2, 1, 1)]
-    switchable_loss(network, *maps).backward()
+    switchable_loss(network, *maps)[0].backward()
     still = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert not still
 
@@ -64,10 +64,16 @@ def test_the_loss_is_equation_8(network: SwitchableTPN) -> None:
         first = (network.carry(key, gates) - target).square().mean()
         second = (network.carry_back(target, gates) - key).square().mean()
         without_switch = (network.carry(target, gates) - key).square().mean()
-        loss = switchable_loss(network, key, target, key_guide, target_guide)
+        loss, there, back = switchable_loss(network, key, target, key_guide, target_guide)
         basic = switchable_loss(network, key, target, key_guide, target_guide, weight=0)
+        halved = switchable_loss(
+            network, key, target, key_guide, target_guide, 2, lambda a, b: (a - b).square().mean() / 2
+        )
     torch.testing.assert_close(loss, first + 0.1 * second)
-    torch.testing.assert_close(basic, first)
+    torch.testing.assert_close((there, back), (first, second))
+    torch.testing.assert_close(basic[0], first)
+    assert basic[2] is None
+    torch.testing.assert_close(halved[0], first / 2 + second)
     assert (second - without_switch).abs() > 1e-4
 
 

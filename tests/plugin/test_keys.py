@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stpn.plugin.keys import Span, frames_of, key_frames, serving, spans
+from stpn.plugin.keys import Span, frames_of, key_frames, parted, serving, serving_keys, spans
 from stpn.plugin.request import Request, RequestError, first_of, listed
 
 PLATE = range(1001, 1022)
@@ -56,6 +56,44 @@ def test_the_option_is_blamed_for_a_range_that_makes_no_sense() -> None:
 )
 def test_serving(frame: int, used: str, around: tuple[int | None, int | None]) -> None:
     assert serving(frame, (0, 10), used) == around
+
+
+@pytest.mark.parametrize(
+    ("frame", "cuts", "around"),
+    [
+        (5, (), (0, 10)),
+        (5, (0, 11), (0, 10)),  # a cut lies before the first frame of a shot
+        (5, (1,), (None, 10)),
+        (5, (5,), (None, 10)),
+        (5, (6,), (0, None)),
+        (5, (10,), (0, None)),
+        (5, (3, 7), (None, None)),
+        (-1, (0,), (None, None)),
+    ],
+)
+def test_no_key_serves_across_a_cut(frame: int, cuts: tuple[int, ...], around: tuple[int | None, int | None]) -> None:
+    assert serving(frame, (0, 10), "both", cuts) == around
+
+
+def test_the_keys_in_use_and_the_frames_without() -> None:
+    assert serving_keys(range(12), (2, 8, 20), "both") == ((2, 8, 20), ())
+    assert serving_keys(range(12), (2, 8, 20), "both", (5, 10, 15)) == ((2, 8), (10, 11))
+    assert serving_keys((3, 9), (2, 8), "previous", (3,)) == ((8,), (3,))
+    assert serving_keys((2,), (2, 8), "both", (5,)) == ((2,), ())
+
+
+@given(FRAMES, FRAMES, FRAMES, st.sampled_from(["both", "previous", "next"]))
+def test_spans_stay_within_their_shot(frames: list[int], keys: list[int], cuts: list[int], used: str) -> None:
+    found = list(spans(frames, keys, used, cuts))
+    assert [frame for span in found for frame in span.targets] == [frame for frame in frames if frame not in keys]
+    for span in found:
+        if span.keys:
+            assert not any(span.reach[0] < cut <= span.reach[-1] for cut in cuts)
+        for frame in span.targets:
+            open_keys = serving(frame, keys, used)
+            for got, there in zip((span.before, span.after), open_keys, strict=True):
+                blocked = there is not None and parted(min(there, frame), max(there, frame), cuts)
+                assert got == (None if blocked else there)
 
 
 @given(FRAMES, FRAMES, st.sampled_from(["both", "previous", "next"]))

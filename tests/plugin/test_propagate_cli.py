@@ -73,6 +73,7 @@ def test_a_shot_in_plain_words(shot: Any) -> None:
         "config: built-in studio-config-v5.0.0_aces-v2.1_ocio-v2.6",
         "plate: Linear Rec.709 (sRGB), chromaticities are those of Rec.709",
         "keys: Linear Rec.709 (sRGB), chromaticities are those of Rec.709",
+        "cuts: none found",
         "device: cpu, the only one that this version runs on",
     ]
     assert progress.startswith("frame 1005  5/5  ")
@@ -139,7 +140,7 @@ def test_a_failure_while_working_is_1_and_leaves_whole_files(shot: Any) -> None:
     broken = bytearray((shot.folder / "plate.1003.exr").read_bytes())
     broken[-60:] = bytes(60)
     (shot.folder / "plate.1003.exr").write_bytes(broken)
-    done = shot.run("--threads", "1")
+    done = shot.run("--threads", "1", "--cuts", "none")
     assert done.code == 1
     problem = done.err.splitlines()[-1]
     assert problem.startswith(f"stpn propagate: frame 1003: {shot.folder}/plate.1003.exr: ")

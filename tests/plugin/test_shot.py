@@ -145,6 +145,11 @@ def test_no_key_in_reach(shot: Any) -> None:
             {"device": "tensorrt"},
             "--device tensorrt: expected auto or cpu; this version does not run on tensorrt yet; use --device cpu",
         ),
+        (
+            {"cuts": "1003;1005"},
+            "--cuts: frames '1003;1005': expected a frame or range like 1001-1100x20 at place 1, found '1003;1005'; "
+            "or type auto or none",
+        ),
         ({"threads": -1}, "--threads: expected 1 or more, or 0 for all processors, got -1"),
         (
             {"compression": "zipp"},
@@ -275,6 +280,7 @@ def test_what_is_decided_is_said(shot: Any) -> None:
         "config: built-in studio-config-v5.0.0_aces-v2.1_ocio-v2.6",
         "plate: Linear Rec.709 (sRGB), chromaticities are those of Rec.709",
         "keys: ACEScg, by --keys-colorspace",
+        "cuts: none found",
         "device: cpu, the only one that this version runs on",
     )
     assert check(shot.request(device="cpu")).decisions[-1] == "device: cpu, as asked"

@@ -1,0 +1,86 @@
+"""The fusion network at work on one picture: at its own resolution, applied to the candidates at the picture's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from stpn.engine.aligned_network import AlignedFusion, fill_in, weigh
+from stpn.engine.alignment import Image
+from stpn.engine.fusion import Candidate, Fused
+from stpn.engine.observation import UNIT, collate, inputs, observe
+
+# the network has seen pictures of this long side; larger ones are shown to it smaller
+LONG_SIDE = 512
+# every level of the network halves
+_MULTIPLE = 16
+
+
+def carry_aligned(
+    network: AlignedFusion,
+    candidates: Sequence[Sequence[Candidate]],
+    fused: Fused,
+    lightness: Image,
+    keys: Sequence[tuple[Image, Image]],
+) -> tuple[Image, Image]:
+    """The property (H, W, C) and the confidence (H, W), 0..1: the chance that the error is below 5 units of ab.
+
+    Args:
+        network: the weights.
+        candidates, fused, lightness, keys: as for `stpn.engine.observation.observe`.
+    """
+    height, width = lightness.shape
+    factor = max(1, round(max(height, width) / LONG_SIDE))
+    batch = {
+        name: _padded(plane, factor * _MULTIPLE)
+        for name, plane in collate([observe(candidates, fused, lightness, keys)]).items()
+    }
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16()):
+        seen = batch if factor == 1 else {name: _reduced(name, plane, factor) for name, plane in batch.items()}
+        out = network(inputs(seen))
+        values = out.values
+        if factor > 1:
+            weighed = weigh(batch["weights"], batch["values"], out.corrections)
+            values = fill_in(weighed, batch["spread"], batch["confidence"], out.fills, out.doubts, out.shares)
+        sure = torch.sigmoid(-out.unsure)[0, 0].numpy()
+    full = (batch["lightness"].shape[-1], batch["lightness"].shape[-2])
+    confidence = cv2.resize(sure, full, interpolation=cv2.INTER_LINEAR)[:height, :width]
+    prop = np.moveaxis(values[0, :, :height, :width].numpy() * UNIT, 0, 2)
+    return np.ascontiguousarray(prop), np.ascontiguousarray(confidence)
+
+
+@cache
+def fast_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 itself; convolutions then take about two thirds of the time.
+
+    The result differs in the last visible digit of ab from that in float32, and not at all between frames, chunks and
+    runs on one kind of processor.
+    """
+    has = torch.cpu.get_capabilities()
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
+
+
+def _padded(plane: Tensor, multiple: int) -> Tensor:
+    if plane.ndim < 4:
+        return plane
+    height, width = plane.shape[-2:]
+    rows = torch.arange(height + -height % multiple).clamp(max=height - 1)
+    columns = torch.arange(width + -width % multiple).clamp(max=width - 1)
+    if len(rows) == height and len(columns) == width:
+        return plane
+    return plane[..., rows[:, None], columns]
+
+
+def _reduced(name: str, plane: Tensor, factor: int) -> Tensor:
+    """Smaller by area; lengths in pixels shrink with the picture."""
+    if plane.ndim < 4:
+        return plane
+    flat = plane.flatten(0, -4) if plane.ndim > 4 else plane
+    small = avg_pool2d(flat, factor).reshape(*plane.shape[:-2], plane.shape[-2] // factor, plane.shape[-1] // factor)
+    return small / factor if name in ("flow", "error") else small

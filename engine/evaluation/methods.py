@@ -1,0 +1,147 @@
+"""The methods that can be measured, by the names people type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stpn.engine.alignment import Estimate, Guide8, Image, estimate_flow
+from stpn.engine.carriers import AlignedCarrier, Carrier, FlowCarrier, Key, NetworkCarrier
+from stpn.engine.evaluation.baselines import BASELINES
+from stpn.engine.weights import WeightsError, kind_of, load_aligned, load_network, shipped
+
+if TYPE_CHECKING:
+    from stpn.engine.aligned_network import AlignedFusion
+    from stpn.engine.network import SwitchableTPN
+
+METHODS = ("aligned", "flow", "stpn")
+
+
+class MethodError(Exception):
+    """A method cannot be measured: what was expected, what was given, what to do."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method and what it goes by in tables.
+
+    Attributes:
+        label: as typed, without the weights.
+        kind: one of `METHODS`.
+        weights: of its network; None: those that are shipped.
+    """
+
+    label: str
+    kind: str
+    weights: Path | None = None
+
+
+def parse_method(text: str) -> Method:
+    """Reads `aligned`, `flow`, `stpn`, or `LABEL=FILE` for the method whose network's weights the file holds.
+
+    Raises:
+        MethodError: no such method, or its weights cannot be used.
+    """
+    label, has_weights, path = text.partition("=")
+    if not has_weights:
+        if label not in METHODS:
+            raise MethodError(
+                f"--method {text}: expected one of {', '.join(METHODS)}, or LABEL=FILE.safetensors for the method "
+                f"that the weights are of{'; that is a --baseline' if label in BASELINES else ''}"
+            )
+        method = Method(label, label)
+    elif not label or not path or label in ("flow", *BASELINES):
+        raise MethodError(
+            f"--method {text}: expected LABEL=FILE.safetensors, and a label other than "
+            f"{', '.join(('flow', *BASELINES))}"
+        )
+    else:
+        try:
+            kind = "aligned" if kind_of(Path(path)) == "AlignedFusion" else "stpn"
+        except WeightsError as error:
+            raise MethodError(f"--method {text}: {error}") from error
+        if label in METHODS and label != kind:
+            raise MethodError(f"--method {text}: expected weights of {label}, got those of {kind}; use another label")
+        method = Method(label, kind, Path(path))
+    if method.kind == "stpn":
+        config = paper_network(method).config
+        if (config.property_channels, config.guide_channels) != (2, 1):
+            raise MethodError(
+                f"--method {text}: expected a network for color, property of 2 channels and guide of 1, got "
+                f"{config.property_channels} and {config.guide_channels}"
+            )
+    elif method.kind == "aligned":
+        aligned_network(method)
+    return method
+
+
+@lru_cache(maxsize=16)
+def paper_network(method: Method) -> SwitchableTPN:
+    """The network of a method of kind stpn, read once.
+
+    Raises:
+        MethodError: the weights cannot be used.
+    """
+    try:
+        return load_network(method.weights or shipped("color"))
+    except WeightsError as error:
+        raise MethodError(f"--method {method.label}: {error}") from error
+
+
+@lru_cache(maxsize=16)
+def aligned_network(method: Method) -> AlignedFusion:
+    """The network of a method of kind aligned, read once.
+
+    Raises:
+        MethodError: the weights cannot be used.
+    """
+    try:
+        return load_aligned(method.weights or shipped("aligned"))
+    except WeightsError as error:
+        raise MethodError(f"--method {method.label}: {error}") from error
+
+
+def carrier(
+    method: Method,
+    keys: Sequence[Key],
+    lightness: Mapping[int, Image],
+    targets: Sequence[int],
+    estimate: Estimate = estimate_flow,
+) -> Carrier:
+    """What carries the keys of a span to its frames.
+
+    Args:
+        method: which.
+        keys: one or two, ascending.
+        lightness: (H, W) float32, 0..100, of every frame from key to target, keys included.
+        targets: the frames that will be asked for.
+        estimate: of the motion between two frames.
+    """
+    if method.kind == "stpn":
+        return NetworkCarrier(keys, lightness, paper_network(method))
+    if method.kind == "aligned":
+        return AlignedCarrier(keys, lightness, targets, aligned_network(method), estimate=estimate)
+    return FlowCarrier(keys, lightness, targets, estimate=estimate)
+
+
+class RememberedMotion:
+    """`estimate_flow` that estimates the motion between the same two pictures from the same start only once, because
+    the methods that are compared ask for the same. It holds all that it gave."""
+
+    def __init__(self) -> None:
+        self._flows: dict[bytes, Image] = {}
+
+    def __call__(self, source: Guide8, target: Guide8, start: Image | None) -> Image:
+        """See `estimate_flow`."""
+        digest = blake2b(source.tobytes(), digest_size=16)
+        digest.update(target.tobytes())
+        if start is not None:
+            digest.update(start.tobytes())
+        name = digest.digest()
+        if name not in self._flows:
+            self._flows[name] = estimate_flow(source, target, start)
+        return self._flows[name]

@@ -1,0 +1,74 @@
+"""What the network of `--method aligned` sees of candidates and keys, as tensors in its own units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stpn.engine.aligned_network import Inputs
+from stpn.engine.alignment import Image
+from stpn.engine.fusion import Candidate, Fused
+
+# of the property, and of lightness
+UNIT = np.float32(100)
+# distances are told in units of the longest interval that is trained
+FAR = np.float32(40)
+
+KEYS, ROUTES = 2, 2
+
+
+def observe(
+    candidates: Sequence[Sequence[Candidate]], fused: Fused, lightness: Image, keys: Sequence[tuple[Image, Image]]
+) -> dict[str, Image]:
+    """The planes of `Inputs` for one picture or window, without the batch axis; channels first, float32.
+
+    Args:
+        candidates: the routes of each key: one or two keys.
+        fused: what the candidates say by hand, in the same order.
+        lightness: (h, w) 0..100, of the target frame.
+        keys: lightness (h, w) and property (h, w, C) of each key, same size.
+    """
+    height, width = lightness.shape
+    count = KEYS * ROUTES
+    channels = fused.blend.shape[2]
+    out = {
+        "lightness": (lightness / UNIT)[None],
+        "values": np.zeros((count, channels, height, width), np.float32),
+        "warped": np.zeros((count, 1, height, width), np.float32),
+        "weights": np.zeros((count, 1, height, width), np.float32),
+        "error": np.zeros((count, 2, height, width), np.float32),
+        "flow": np.zeros((count, 2, height, width), np.float32),
+        "blend": _first(fused.blend / UNIT),
+        "spread": _first(fused.spread / UNIT),
+        "confidence": fused.confidence[None],
+        "distance": np.ones(count, np.float32),
+        "key_lightness": np.zeros((KEYS, 1, height, width), np.float32),
+        "key_values": np.zeros((KEYS, channels, height, width), np.float32),
+    }
+    weights = iter(fused.weights)
+    for k, (routes, (key_lightness, prop)) in enumerate(zip(candidates, keys, strict=True)):
+        out["key_lightness"][k, 0], out["key_values"][k] = key_lightness / UNIT, _first(prop / UNIT)
+        for r, one in enumerate(routes):
+            i = k * ROUTES + r
+            out["values"][i], out["warped"][i, 0] = _first(one.value / UNIT), one.lightness / UNIT
+            out["weights"][i, 0], out["distance"][i] = next(weights), one.distance / FAR
+            out["error"][i], out["flow"][i] = _first(one.error), _first(one.flow)
+    return out
+
+
+def collate(pictures: Sequence[dict[str, Image]]) -> dict[str, Tensor]:
+    """Planes of several pictures of one size as one batch."""
+    return {name: torch.from_numpy(np.stack([p[name] for p in pictures])) for name in pictures[0]}
+
+
+def inputs(batch: dict[str, Tensor]) -> Inputs:
+    """The tensors of a batch by name."""
+    return Inputs(**{field.name: batch[field.name] for field in fields(Inputs)})
+
+
+def _first(image: Image) -> Image:
+    return np.moveaxis(image, 2, 0)

@@ -1,0 +1,68 @@
+"""Where results go: a place of their own, in a folder that can be written, as a known format."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from stpn.ocio.sequence import Sequence
+from stpn.plugin.request import RequestError
+
+
+def refuse_places(
+    inputs: dict[str, tuple[Sequence, list[int]]], outputs: dict[str, Sequence | None], frames: Iterable[int]
+) -> None:
+    """Results must go where no input and no other result lies.
+
+    Args:
+        inputs: files and frames there are, by option; one is --plate.
+        outputs: files by option; None: not written.
+        frames: what will be written.
+
+    Raises:
+        RequestError: what is wrong with each.
+    """
+    plate = Path(inputs["--plate"][0].pattern)
+    problems = []
+    taken = {name: option for option, (files, found) in inputs.items() for name in _places(files, found)}
+    for option, files in outputs.items():
+        if files is None:
+            continue
+        suffix = Path(files.pattern).suffix.lower()
+        if option == "--confidence" and suffix != ".exr":
+            problems.append(f"{files.pattern}: expected .exr for the confidence, got {suffix or 'no extension'}")
+        elif suffix not in (plate.suffix.lower(), ".exr"):
+            problems.append(
+                f"{files.pattern}: expected {plate.suffix} as the plate has, or .exr, got {suffix or 'no extension'}"
+            )
+        places = _places(files, frames)
+        there = next((taken[place] for place in places if place in taken), None)
+        if there is not None:
+            problems.append(f"{option} {files.pattern}: expected a place of its own, got that of {there}")
+        taken.update(dict.fromkeys(places, option))
+        folder = existing_folder(Path(files.pattern))
+        if not writable(folder):
+            problems.append(f"{option} {files.pattern}: expected a folder that can be written, {folder} cannot")
+    if problems:
+        raise RequestError(*problems)
+
+
+def existing_folder(path: Path) -> Path:
+    """The nearest folder above a path that is there."""
+    folder = path.parent
+    while not folder.exists():
+        folder = folder.parent
+    return folder
+
+
+def writable(folder: Path) -> bool:
+    """Whether files can be made in a folder."""
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+
+
+def _places(files: Sequence, frames: Iterable[int]) -> list[str]:
+    """The pattern and the files of frames by their true folder, so that any two ways to name one place are the same."""
+    folder = os.path.realpath(Path(files.pattern).parent)
+    paths = (Path(files.pattern), *map(files.path, frames))
+    return [os.path.join(folder, path.name) for path in paths]
