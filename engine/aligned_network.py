@@ -12,11 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, grid_sample, interpolate, leaky_relu, pad, pixel_unshuffle, softmax
 
-from stpn.engine.matching import Matched, Matching, split_axis
+from stpn.engine.matching import FURTHEST, Matched, Matching, split_axis
 from stpn.engine.propagation.gathering import gather
 
 # planes of one candidate, and of the target frame
 _CANDIDATE, _TARGET = 7, 10
+
+# what an absurd value, such as a broken pixel of a key, may count for at most
+_MOST = 30.0
 
 # a channel that is off must be able to come back
 _SLOPE = 0.1
@@ -138,7 +141,7 @@ class AlignedFusion(nn.Module):
         mean = (described * split_axis(avg_pool2d(share.flatten(0, 1), 2), 0, batch, count)).sum(dim=1)
         most = (described * present).amax(dim=1)
         spread = ((x.values - x.blend[:, None]) ** 2 * share).sum(dim=(1, 2))[:, None].add(1e-6).sqrt()
-        soft = torch.cat([x.blend, 10 * (x.by_hand - x.blend), x.confidence, 10 * spread], dim=1)
+        soft = torch.cat([x.blend, 10 * (x.by_hand - x.blend), x.confidence, 10 * spread], dim=1).clamp(-_MOST, _MOST)
         target = torch.cat([pixel_unshuffle(x.lightness - 0.5, 2), avg_pool2d(soft, 2), mean, most], dim=1)
         e2 = self.same2(self.enter(target))
         e4 = self.same4(self.down4(e2))
@@ -167,7 +170,8 @@ class AlignedFusion(nn.Module):
         c = self.config
         steer = self.steer(d2).float()
         doubts, steer = steer[:, :1], split_axis(steer[:, 1:], 1, c.spreads, self.per_spread)
-        light, sure, small = (avg_pool2d(plane, 2) for plane in (x.lightness, x.confidence, fused))
+        planes = x.lightness, x.confidence, fused.clamp(-FURTHEST, FURTHEST)
+        light, sure, small = (avg_pool2d(plane, 2) for plane in planes)
         offers = interpolate(matched.values.flatten(1, 2), size=small.shape[-2:], mode="bilinear", align_corners=False)
         offers = split_axis(offers, 1, -1, 2)
         sure = torch.logit(sure.clamp(1e-3, 1 - 1e-3))
@@ -191,7 +195,7 @@ class AlignedFusion(nn.Module):
                 share.clamp(min=1e-4).log() / 4,
                 10 * difference,
                 torch.exp(-0.25 * (x.error**2).sum(dim=2, keepdim=True)),
-                10 * (x.values - x.blend[:, None]),
+                (10 * (x.values - x.blend[:, None])).clamp(-_MOST, _MOST),
                 x.distance[:, :, None, None, None].expand(-1, -1, 1, *size),
                 (0.02 * (x.flow**2).sum(dim=2, keepdim=True)).add(1e-6).sqrt().clamp(max=4),
             ],

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 BLOCK = 8
 
+# no color that spreads is farther from grey than this, in ab / 100
+FURTHEST = 3.0
+
 
 @dataclass(frozen=True)
 class Matched:
@@ -71,7 +74,7 @@ class Matching(nn.Module):
             there = (weight.amax(dim=(1, 2, 3, 4)) > 0).float()[:, None, None, None]
             flow = (weight * x.flow[:, k * routes : (k + 1) * routes]).sum(dim=1) / weight.sum(dim=1).clamp(min=1e-8)
             key = self._embedded(x.key_lightness[:, k])
-            known = torch.cat([x.key_values[:, k], x.key_lightness[:, k]], dim=1)
+            known = torch.cat([x.key_values[:, k].clamp(-FURTHEST, FURTHEST), x.key_lightness[:, k]], dim=1)
             theres.extend([there] * self.heads)
             light = _pooled(x.lightness)
             for values, quality in self._attend(target, key, _pooled(flow) / BLOCK, _pooled(known)):

@@ -36,7 +36,7 @@ def observe(
     count = KEYS * ROUTES
     channels = fused.blend.shape[2]
     out = {
-        "lightness": (lightness / UNIT)[None],
+        "lightness": _light(lightness)[None],
         "values": np.zeros((count, channels, height, width), np.float32),
         "warped": np.zeros((count, 1, height, width), np.float32),
         "weights": np.zeros((count, 1, height, width), np.float32),
@@ -51,10 +51,10 @@ def observe(
     }
     weights = iter(fused.weights)
     for k, (routes, (key_lightness, prop)) in enumerate(zip(candidates, keys, strict=True)):
-        out["key_lightness"][k, 0], out["key_values"][k] = key_lightness / UNIT, _first(prop / UNIT)
+        out["key_lightness"][k, 0], out["key_values"][k] = _light(key_lightness), _first(prop / UNIT)
         for r, one in enumerate(routes):
             i = k * ROUTES + r
-            out["values"][i], out["warped"][i, 0] = _first(one.value / UNIT), one.lightness / UNIT
+            out["values"][i], out["warped"][i, 0] = _first(one.value / UNIT), _light(one.lightness)
             out["weights"][i, 0], out["distance"][i] = next(weights), one.distance / FAR
             out["error"][i], out["flow"][i] = _first(one.error), _first(one.flow)
     return out
@@ -68,6 +68,11 @@ def collate(pictures: Sequence[dict[str, Image]]) -> dict[str, Tensor]:
 def inputs(batch: dict[str, Tensor]) -> Inputs:
     """The tensors of a batch by name."""
     return Inputs(**{field.name: batch[field.name] for field in fields(Inputs)})
+
+
+def _light(lightness: Image) -> Image:
+    """0..1, as in training; light beyond white or below black looks like white and black."""
+    return np.clip(lightness, 0, UNIT) / UNIT
 
 
 def _first(image: Image) -> Image:

@@ -188,7 +188,7 @@ def _weights() -> Iterator[Finding]:
     folder = Path(str(weights.__file__)).parent
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        yield Finding("weights", "shipped", "none", WARNING, "--method stpn cannot be used; other methods need none")
+        yield Finding("weights", "shipped", "none", ERROR, "install stpn anew; until then only --method flow works")
     for file in files:
         size = f"{file.stat().st_size / 2**20:.1f} MiB"
         try:
@@ -197,7 +197,8 @@ def _weights() -> Iterator[Finding]:
             again = "that method cannot be used; install stpn anew"
             yield Finding("weights", file.stem, f"{size}, broken: {_one_line(error)}", WARNING, again)
             continue
-        lines = tuple(f"{name}: {value}" for name, value in sorted(metadata.items()))
+        # of a text of many lines, such as a recipe, the first says what it is
+        lines = tuple(f"{name}: {value.strip().partition(chr(10))[0]}" for name, value in sorted(metadata.items()))
         yield Finding("weights", file.stem, size if lines else f"{size}, no metadata", lines=lines, details=metadata)
 
 

@@ -159,7 +159,7 @@ def test_methods_that_there_are_not(tmp_path: Path) -> None:
         "flow=a.safetensors": "a label other than",
         "copy=a.safetensors": "a label other than",
         "=a.safetensors": "expected LABEL=FILE",
-        f"mine={tmp_path}/none.safetensors": "--method mine: .*none.safetensors",
+        f"mine={tmp_path}/none.safetensors": "--method mine=.*none.safetensors",
     }.items():
         with pytest.raises(MethodError, match=reason):
             parse_method(text)

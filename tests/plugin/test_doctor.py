@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import platform
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -20,6 +21,7 @@ from stpn.plugin import machine, render
 from stpn.plugin.cli import main
 from stpn.plugin.doctor import satisfies
 
+ALIGNED = weights.shipped("aligned")
 Findings = dict[str, dict[str, Any]]
 
 
@@ -138,9 +140,11 @@ def test_weights_are_listed_with_their_metadata(
 ) -> None:
     monkeypatch.setattr(weights, "__file__", str(tmp_path / "__init__.py"))
     code, found = doctor.examine()
-    assert (code, found["shipped"]["value"], found["shipped"]["status"]) == (0, "none", "warning")
-    save_file({"a": np.zeros(1 << 18, np.float32)}, tmp_path / "tint.safetensors", {"trained": "ten steps"})
+    assert (code, found["shipped"]["value"], found["shipped"]["status"]) == (1, "none", "error")
+    metadata = {"trained": "ten steps\nin three lines\n"}
+    save_file({"a": np.zeros(1 << 18, np.float32)}, tmp_path / "tint.safetensors", metadata)
     (tmp_path / "torn.safetensors").write_bytes(b"\xff" * 20)
+    shutil.copy(ALIGNED, tmp_path)
     code, found = doctor.examine()
     assert code == 0
     assert (found["tint"]["status"], found["tint"]["value"]) == ("ok", "1.0 MiB")

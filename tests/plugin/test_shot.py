@@ -275,7 +275,8 @@ def test_what_is_decided_is_said(shot: Any) -> None:
     right = check(shot.request(interval=4, threads=3, keys_colorspace="acescg"))
     assert right.frames == (1001, 1002, 1003, 1004, 1005)
     assert right.key_frames == (1001, 1005)
-    assert (right.threads, right.device, right.network) == (3, "cpu", None)
+    assert (right.threads, right.device, type(right.network).__name__) == (3, "cpu", "AlignedFusion")
+    assert check(shot.request(method="flow")).network is None
     assert right.decisions == (
         "config: built-in studio-config-v5.0.0_aces-v2.1_ocio-v2.6",
         "plate: Linear Rec.709 (sRGB), chromaticities are those of Rec.709",
