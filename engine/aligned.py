@@ -36,7 +36,7 @@ def carry_aligned(
         candidates, fused, lightness, keys: as for `stpn.engine.observation.observe`.
     """
     height, width = lightness.shape
-    factor = max(1, round(max(height, width) / LONG_SIDE))
+    factor = shown_smaller(height, width)
     batch = {
         name: _padded(plane, factor * _MULTIPLE)
         for name, plane in collate([observe(candidates, fused, lightness, keys)]).items()
@@ -53,6 +53,11 @@ def carry_aligned(
     confidence = cv2.resize(sure, full, interpolation=cv2.INTER_LINEAR)[:height, :width]
     prop = np.moveaxis(values[0, :, :height, :width].numpy() * UNIT, 0, 2)
     return np.ascontiguousarray(prop), np.ascontiguousarray(confidence)
+
+
+def shown_smaller(height: int, width: int) -> int:
+    """How many times smaller than it is the network is shown a picture."""
+    return max(1, round(max(height, width) / LONG_SIDE))
 
 
 @cache

@@ -9,12 +9,13 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from stpn.engine.aligned import LONG_SIDE, carry_aligned
+from stpn.engine.aligned import carry_aligned, shown_smaller
 from stpn.engine.aligned_network import AlignedFusion
 from stpn.engine.alignment import Guide8, Image, Route, refine
 from stpn.engine.fusion import Candidate, candidate, fuse
 from stpn.engine.observation import KEYS, UNIT, observe
 from stpn.engine.routes import Steps, guide8, neighbour_steps, routes_from
+from stpn.engine.training.aligned_data import mirrored
 
 Half = NDArray[np.float16]
 Window = tuple[int, int, int, int]
@@ -152,7 +153,7 @@ class Lesson:
         for name, stack in self._stacks.items():
             out[name] = _in_order(np.asarray(stack[..., rows, columns], np.float32), order, missing=0)
         out["distance"] = _in_order(self._distance, order, missing=1)
-        return _mirrored(out, across=rng.random() < 0.5, down=rng.random() < 0.2)
+        return mirrored(out, across=rng.random() < 0.5, down=rng.random() < 0.2)
 
     def _window(self, rng: np.random.Generator, size: int) -> tuple[slice, slice]:
         """Around a block drawn by its error, within the cell that holds the block."""
@@ -167,11 +168,6 @@ class Lesson:
             start = int(np.clip(centre - side / 2, first, last))
             at.append(slice(start, start + side))
         return at[0], at[1]
-
-
-def shown_smaller(height: int, width: int) -> int:
-    """How many times smaller than it is the network is shown a picture."""
-    return max(1, round(max(height, width) / LONG_SIDE))
 
 
 def checkerboard(height: int, width: int) -> tuple[list[Window], NDArray[np.bool_]]:
@@ -248,17 +244,4 @@ def _in_order(stack: Image, order: tuple[int, ...], *, missing: float) -> Image:
     out, each = np.full_like(stack, missing), len(stack) // KEYS
     for place, key in enumerate(order):
         out[place * each : (place + 1) * each] = stack[key * each : (key + 1) * each]
-    return out
-
-
-def _mirrored(planes: dict[str, Image], *, across: bool, down: bool) -> dict[str, Image]:
-    out = {}
-    for name, plane in planes.items():
-        turned = plane
-        for flip, axis, part in ((across, -1, 0), (down, -2, 1)):
-            if flip and plane.ndim > 2:
-                turned = np.flip(turned, axis).copy()
-                if name in _LENGTHS:
-                    turned[:, part] *= -1
-        out[name] = np.ascontiguousarray(turned)
     return out

@@ -70,7 +70,7 @@ def draw(
     fused = fuse([c for routes in candidates for c in routes], lightness)
     planes = observe(candidates, fused, lightness, keys)
     planes["truth"] = np.moveaxis(truth[..., 1:] / np.float32(100), 2, 0)
-    return _mirrored(_grown(planes, size), rng.random() < 0.5, rng.random() < 0.2)
+    return mirrored(_grown(planes, size), rng.random() < 0.5, rng.random() < 0.2)
 
 
 def chances_of(episodes: list[Episodes]) -> NDArray[np.float64]:
@@ -106,7 +106,8 @@ def _grown(planes: dict[str, Image], size: int) -> dict[str, Image]:
     }
 
 
-def _mirrored(planes: dict[str, Image], across: bool, down: bool) -> dict[str, Image]:
+def mirrored(planes: dict[str, Image], across: bool, down: bool) -> dict[str, Image]:
+    """Planes of `Inputs`, and others of at least three axes, mirrored; lengths turn with them."""
     out = {}
     for name, plane in planes.items():
         if plane.ndim >= 3:
