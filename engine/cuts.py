@@ -42,7 +42,7 @@ class Findings:
 
     Attributes:
         cuts: first frames of new shots, ascending.
-        flashes: frames of one or two that are unlike both sides, ascending; see `is_flash`.
+        flashes: frames of one or two that are unlike both sides, or much brighter or darker, while the sides are alike, ascending.
     """
 
     cuts: tuple[int, ...]
@@ -67,7 +67,8 @@ def unlikeness(first: Guide8, second: Guide8) -> float:
     """How little of one picture is found in the other: 0 for the same picture, about 1 for two different ones.
 
     What is left of the difference after motion and exposure are taken out, relative to the contrast, times the share
-    of the picture whose motion does not lead back to where it came from. Values below 0.3 are of one shot.
+    of the picture whose motion does not lead back to where it came from. Values below 0.3 are of one shot. Pictures
+    that differ little as they stand get 0.15 at most, without a search for motion; so do those too small for motion.
 
     Args:
         first, second: (H, W) uint8, of one size.
