@@ -1,10 +1,11 @@
 """Time and memory of a whole render, `stpn propagate` as a process of its own, EXR in and out.
 
     python bench/speed.py --yardstick ../shared/yardstick/yardstick.py --clip ../shared/data/clips/sam2_juggle.mp4
+    python bench/speed.py --yardstick ... --clip ... --method aligned --against flow
     python bench/speed.py --yardstick ... --clip ... --memory
 
-The first compares with the yardstick's `flow_both` on the same frames, one core, in turns A B A B. The second renders
-the clip once and ten times over, and compares peak memory.
+The first compares with the yardstick's `flow_both` on the same frames, one core, in turns A B A B. The second compares
+with another method of ours. The third renders the clip once and ten times over, and compares peak memory.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("--clip", type=Path, required=True)
     parser.add_argument("--interval", type=int, default=20)
     parser.add_argument("--method", default="flow")
+    parser.add_argument("--against", default="flow_both", help="flow_both of the yardstick, or a method")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--memory", action="store_true")
     args = parser.parse_args()
@@ -45,15 +47,18 @@ def main() -> None:
 
 
 def speed(shot: Path, args: argparse.Namespace) -> None:
-    """A B A B of the render on all cores and the baseline on one."""
+    """A B A B of the render on all cores and of what it is compared with; flow_both has one core."""
     frames = len(list((shot / "guide").iterdir()))
     ratios = []
+    other: list[object] = [sys.executable, "-c", FLOW_BOTH, args.yardstick.resolve().parent, args.clip, args.interval]
+    if args.against != "flow_both":
+        other = propagate(shot, args.interval, args.against)
     run(propagate(shot, args.interval, args.method))  # compiles what is compiled once
     for _ in range(args.rounds):
         ours = run(propagate(shot, args.interval, args.method))
-        base = run([sys.executable, "-c", FLOW_BOTH, args.yardstick.resolve().parent, args.clip, args.interval])
+        base = run(other)
         ratios.append(ours / base)
-        print(f"{frames} frames: stpn {ours:.2f} s, flow_both on one core {base:.2f} s, ratio {ratios[-1]:.2f}")
+        print(f"{frames} frames: {args.method} {ours:.2f} s, {args.against} {base:.2f} s, ratio {ratios[-1]:.2f}")
     print(f"median ratio {median(ratios):.2f}, {1000 * ours / frames:.0f} ms a frame")
 
 

@@ -42,7 +42,8 @@ class Findings:
 
     Attributes:
         cuts: first frames of new shots, ascending.
-        flashes: frames of one or two that are unlike both sides, or much brighter or darker, while the sides are alike, ascending.
+        flashes: one or two frames that are unlike both sides, or much brighter or darker, while the sides are alike;
+            ascending.
     """
 
     cuts: tuple[int, ...]

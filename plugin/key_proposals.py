@@ -73,7 +73,8 @@ def advise(task: Task, done: Callable[[int], None] = lambda frame: None) -> Advi
         findings = search(task.frames, guides.get) if task.cuts is None else Findings(task.cuts, ())
         shots = _shots(task.frames, findings.cuts)
         step = _step(shots)
-        candidates = [frame for shot in shots for frame in shot[min(step, len(shot)) // 2 :: step]]
+        odd = set(findings.flashes)
+        candidates = [f for shot in shots for f in shot[min(step, len(shot)) // 2 :: step] if f not in odd]
         reaches: dict[int, Reach] = {}
         for shot in shots:
             light = _lightness(task, small, shot, findings.flashes)

@@ -48,7 +48,7 @@ hdr    Table 3, on shots in panoramas (.exr, .hdr): RMSE of ln(H + 0.01) over al
        with and without blending with the camera's picture. Baselines only.
 mask   Table 4, on folders with frames.mp4 (or frames/) and masks/: J and F; the first frame is the key. Baselines only.
 
-Methods: those of stpn propagate; LABEL=FILE.safetensors is the paper's network with other weights (stpn=FILE too).
+Methods: those of stpn propagate; LABEL=FILE.safetensors is the one, aligned or stpn, that the weights are of.
 Baselines: copy, the nearest key as it is; flow_one, moved by optical flow; flow_both, both keys by direct and
 accumulated flow, blended; grabcut (mask), moved from frame to frame, its edge snapped to the picture."""
 

@@ -203,6 +203,8 @@ def test_cancelled_work_leaves_nothing_behind(bench: Bench, options: list[str]) 
     running = subprocess.Popen(
         [*command, "--method", "flow", *options], cwd=bench.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, start_new_session=True, env={**os.environ, "TMPDIR": str(bench.folder / "temporary")},
+        # whoever runs the tests in the background has them ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     assert running.stderr is not None
     try:

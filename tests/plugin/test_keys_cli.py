@@ -212,6 +212,15 @@ def test_the_exposure_of_the_plate_does_not_matter(plate: Any) -> None:
     np.testing.assert_allclose(bright[2], usual[2], atol=0.03)
 
 
+def test_a_flash_is_not_proposed(studio: Any) -> None:
+    for frame in range(1001, 1008):
+        light = np.ones(studio.shape) if frame == 1004 else studio.light(frame)
+        studio.write(f"plate.{frame}.exr", studio.channels(light))
+    advice = advise(task(studio, add=9))
+    assert advice.findings.flashes == (1004,)
+    assert {p.frame for p in advice.proposals} == {1001, 1002, 1003, 1005, 1006, 1007}
+
+
 def test_of_a_long_plate_not_every_frame_is_looked_at(plate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stpn.plugin.key_proposals._MOST_PAIRS", 40)
     advice = advise(task(plate, add=4))
