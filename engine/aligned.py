@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from stpn.engine.aligned_network import AlignedFusion, fill_in, weigh
+from stpn.engine.aligned_network import AlignedFusion
 from stpn.engine.alignment import Image
+from stpn.engine.candidate_mixing import fill_in, weigh
 from stpn.engine.fusion import Candidate, Fused
 from stpn.engine.observation import UNIT, collate, inputs, observe
 

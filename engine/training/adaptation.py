@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from stpn.engine.aligned import fast_bfloat16
+from stpn.engine.aligned import fast_bfloat16, shown_smaller
 from stpn.engine.aligned_network import AlignedFusion
 from stpn.engine.alignment import Image
 from stpn.engine.observation import collate, inputs
@@ -27,7 +27,6 @@ from stpn.engine.training.adaptation_material import (
     Triple,
     checkerboard,
     seen_along,
-    shown_smaller,
 )
 from stpn.engine.training.aligned_data import LONELY
 from stpn.engine.training.aligned_loss import aligned_loss
