@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from stpn.engine.evaluation import workers
 from stpn.engine.evaluation.clips import ClipError, find_sources, read_frames, read_masks
 from stpn.engine.evaluation.confidence import Reliability
 from stpn.engine.evaluation.metrics import boundary, hdr_errors, jaccard, psnr, pu21, rmse
@@ -270,20 +268,3 @@ def test_masks_fit_their_frames(tmp_path: Path) -> None:
     (tmp_path / "00000.png").unlink()
     with pytest.raises(ClipError, match="expected a mask of the first frame"):
         read_masks(tmp_path, frames)
-
-
-# ---------------------------------------------------------------- processes
-
-
-@pytest.mark.parametrize("processes", [1, 2])
-def test_every_job_is_done_once(processes: int) -> None:
-    # a builtin, because a process of its own may not find this module
-    jobs = [f"({number}, __import__('os').getpid())" for number in range(5)]
-    done = dict(workers.run(eval, jobs, processes))
-    assert {index: number for index, (number, _) in done.items()} == {i: i for i in range(5)}
-    assert ({pid for _, pid in done.values()} == {os.getpid()}) == (processes == 1)
-
-
-def test_what_a_process_raises_reaches_the_caller() -> None:
-    with pytest.raises(ZeroDivisionError):
-        list(workers.run(eval, ["1", "1 / 0", "2", "3"], 2))
