@@ -1,4 +1,4 @@
-"""The fusion network at work on one picture: at its own resolution, applied to the candidates at the picture's."""
+"""The fusion network at work on pictures: at its own resolution, applied to the candidates at the picture's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stpn.engine.aligned_network import AlignedFusion
 from stpn.engine.alignment import Image
 from stpn.engine.candidate_mixing import fill_in, weigh
 from stpn.engine.fusion import Candidate, Fused
-from stpn.engine.observation import UNIT, collate, inputs, observe
+from stpn.engine.observation import collate, inputs, observe
 
 # the network has seen pictures of this long side; larger ones are shown to it smaller
 LONG_SIDE = 512
@@ -29,19 +29,28 @@ def carry_aligned(
     fused: Fused,
     lightness: Image,
     keys: Sequence[tuple[Image, Image]],
+    shown: tuple[Image, Image] | None = None,
 ) -> tuple[Image, Image]:
-    """The property (H, W, C) and the confidence (H, W), 0..1: the chance that the error is below 5 units of ab.
+    """The property (H, W, C) and the confidence (H, W), 0..1: the chance that the error is below 5 units of ab, or 0.1
+    in ln(H + 0.01).
 
     Args:
         network: the weights.
-        candidates, fused, lightness, keys: as for `stpn.engine.observation.observe`.
+        candidates, fused, lightness, keys, shown: as for `stpn.engine.observation.observe`.
     """
-    height, width = lightness.shape
+    return carry_observed(network, [observe(candidates, fused, lightness, keys, network.config.unit, shown)])[0]
+
+
+def carry_observed(network: AlignedFusion, pictures: Sequence[dict[str, Image]]) -> list[tuple[Image, Image]]:
+    """The same for several pictures of one size at once, each as it would be alone, to the rounding of float32.
+
+    Args:
+        network: the weights.
+        pictures: of `stpn.engine.observation.observe`.
+    """
+    height, width = pictures[0]["lightness"].shape[-2:]
     factor = shown_smaller(height, width)
-    batch = {
-        name: _padded(plane, factor * _MULTIPLE)
-        for name, plane in collate([observe(candidates, fused, lightness, keys)]).items()
-    }
+    batch = {name: _padded(plane, factor * _MULTIPLE) for name, plane in collate(pictures).items()}
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16()):
         seen = batch if factor == 1 else {name: _reduced(name, plane, factor) for name, plane in batch.items()}
         out = network(inputs(seen))
@@ -49,11 +58,11 @@ def carry_aligned(
         if factor > 1:
             weighed = weigh(batch["weights"], batch["values"], out.corrections)
             values = fill_in(weighed, batch["spread"], batch["confidence"], out.fills, out.doubts, out.shares)
-        sure = torch.sigmoid(-out.unsure)[0, 0].numpy()
+        sure = torch.sigmoid(-out.unsure)[:, 0].numpy()
     full = (batch["lightness"].shape[-1], batch["lightness"].shape[-2])
-    confidence = cv2.resize(sure, full, interpolation=cv2.INTER_LINEAR)[:height, :width]
-    prop = np.moveaxis(values[0, :, :height, :width].numpy() * UNIT, 0, 2)
-    return np.ascontiguousarray(prop), np.ascontiguousarray(confidence)
+    props = np.moveaxis(values[..., :height, :width].numpy() * np.float32(network.config.unit), 1, 3)
+    confidences = [cv2.resize(each, full, interpolation=cv2.INTER_LINEAR)[:height, :width] for each in sure]
+    return [(np.ascontiguousarray(p), np.ascontiguousarray(c)) for p, c in zip(props, confidences, strict=True)]
 
 
 def shown_smaller(height: int, width: int) -> int:

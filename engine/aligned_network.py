@@ -16,8 +16,8 @@ from stpn.engine.candidate_mixing import fill_in, weigh
 from stpn.engine.matching import FURTHEST, Matched, Matching, split_axis
 from stpn.engine.propagation.gathering import gather
 
-# planes of one candidate, and of the target frame
-_CANDIDATE, _TARGET = 7, 10
+# planes of one candidate, and of the target frame, beside those of the property
+_CANDIDATE, _TARGET = 5, 6
 
 # what an absurd value, such as a broken pixel of a key, may count for at most
 _MOST = 30.0
@@ -36,6 +36,9 @@ class AlignedConfig:
         spreads: propagations side by side, each with gates and confidences of its own.
         heads: heads of the matching.
         match_channels: channels of a head's features.
+        channels: of the property: 2 of ab, 3 of HDR.
+        unit: of the property, in its own terms: 100 of ab, 2 of ln(H + 0.01).
+        observed: whether the plate shows the property itself where it does not clip, as it does HDR.
     """
 
     candidate_channels: int = 16
@@ -43,25 +46,30 @@ class AlignedConfig:
     spreads: int = 2
     heads: int = 2
     match_channels: int = 12
+    channels: int = 2
+    unit: float = 100.0
+    observed: bool = False
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the network sees; H and W even. ab in units of 100, L in units of 100.
+    """What the network sees; H and W even. The property (C channels) in units of the config, L in units of 100.
 
     Attributes:
         lightness: (B, 1, H, W) of the target frame.
-        values: (B, N, 2, H, W) ab of every candidate.
+        values: (B, N, C, H, W) property of every candidate.
         warped: (B, N, 1, H, W) lightness of every candidate.
         weights: (B, N, 1, H, W) hand-made weights, 0 where there is no such candidate.
         error: (B, N, 2, H, W) where going to the key and back ends, minus where it began, pixels.
         flow: (B, N, 2, H, W) target -> key, pixels.
-        blend: (B, 2, H, W) their mean under the hand-made weights.
-        spread: (B, 2, H, W) what its sure pixels spread over all by hand-made gates.
+        blend: (B, C, H, W) their mean under the hand-made weights.
+        spread: (B, C, H, W) what its sure pixels spread over all by hand-made gates.
         confidence: (B, 1, H, W) how sure `flow` is.
         distance: (B, N) frames to the key / 40.
         key_lightness: (B, K, 1, H, W) of the keys.
-        key_values: (B, K, 2, H, W) their ab.
+        key_values: (B, K, C, H, W) their property.
+        shown: (B, C, H, W) the property that the plate shows; None where it shows none.
+        blind: (B, C, H, W) how far it does not, 0..1, because it clips; None likewise.
     """
 
     lightness: Tensor
@@ -76,10 +84,12 @@ class Inputs:
     distance: Tensor
     key_lightness: Tensor
     key_values: Tensor
+    shown: Tensor | None = None
+    blind: Tensor | None = None
 
     @property
     def by_hand(self) -> Tensor:
-        """(B, 2, H, W) what `flow` makes of it."""
+        """(B, C, H, W) what `flow` makes of it."""
         return self.blend + (1 - self.confidence) * (self.spread - self.blend)
 
 
@@ -88,13 +98,13 @@ class Outputs:
     """What comes out.
 
     Attributes:
-        values: (B, 2, H, W) ab / 100.
+        values: (B, C, H, W) property.
         fused: the same before the in-fill.
         corrections: (B, N, H / 2, W / 2) of the logarithm of the candidates' weights.
-        fills: (B, S, 2, H / 2, W / 2) what each propagation offers.
+        fills: (B, S, C, H / 2, W / 2) what each propagation offers.
         doubts: (B, 1, H / 2, W / 2) correction of the log-odds of needing a fill.
         shares: (B, 1 + S, H / 2, W / 2) of the hand-made fill and of each of the others.
-        matches: (B, K * heads, 2, H / 8, W / 8) what each matching offers.
+        matches: (B, K * heads, C, H / 8, W / 8) what each matching offers.
         unsure: (B, 1, H / 2, W / 2) log-odds of being wrong.
     """
 
@@ -116,11 +126,12 @@ class AlignedFusion(nn.Module):
         self.config = c = config or AlignedConfig()
         w2, w4, w8, w16 = c.widths
         each = c.candidate_channels
-        self.describe = nn.ModuleList([_conv(_CANDIDATE, each), _conv(each, each)])
-        self.enter = _conv(_TARGET + 2 * each, w2)
+        self.describe = nn.ModuleList([_conv(_CANDIDATE + c.channels + c.observed, each), _conv(each, each)])
+        seen = _TARGET + 2 * c.channels * (1 + c.observed)
+        self.enter = _conv(seen + 2 * each, w2)
         self.same2 = _conv(w2, w2)
         self.down4, self.same4 = _conv(w2, w4, 2), _conv(w4, w4)
-        self.matching = Matching(c.heads, c.match_channels)
+        self.matching = Matching(c.heads, c.match_channels, c.channels)
         self.down8, self.same8 = _conv(w4, w8, 2), _conv(w8 + 2 * self.matching.out_channels, w8)
         self.down16, self.same16 = _conv(w8, w16, 2), nn.ModuleList([_conv(w16, w16), _conv(w16, w16)])
         self.up8, self.up4, self.up2 = _conv(w16 + w8, w8), _conv(w8 + w4, w4), _conv(w4 + w2, w2)
@@ -129,7 +140,7 @@ class AlignedFusion(nn.Module):
         # of each propagation: 12 gates, how sure the fused values are, how sure each matching is, and its share
         self.per_spread = 12 + 1 + 2 * c.heads + 1
         self.steer = _zero_conv(w2, 1 + c.spreads * self.per_spread)
-        self.judge = nn.ModuleList([_conv(w2 + 8, 24), _conv(24, 16), _zero_conv(16, 1)])
+        self.judge = nn.ModuleList([_conv(w2 + 6 + c.channels, 24), _conv(24, 16), _zero_conv(16, 1)])
 
     def forward(self, x: Inputs) -> Outputs:
         """See `Inputs` and `Outputs`."""
@@ -143,6 +154,8 @@ class AlignedFusion(nn.Module):
         most = (described * present).amax(dim=1)
         spread = ((x.values - x.blend[:, None]) ** 2 * share).sum(dim=(1, 2))[:, None].add(1e-6).sqrt()
         soft = torch.cat([x.blend, 10 * (x.by_hand - x.blend), x.confidence, 10 * spread], dim=1).clamp(-_MOST, _MOST)
+        if x.shown is not None and x.blind is not None:
+            soft = torch.cat([soft, x.shown, x.blind], dim=1)
         target = torch.cat([pixel_unshuffle(x.lightness - 0.5, 2), avg_pool2d(soft, 2), mean, most], dim=1)
         e2 = self.same2(self.enter(target))
         e4 = self.same4(self.down4(e2))
@@ -174,7 +187,7 @@ class AlignedFusion(nn.Module):
         planes = x.lightness, x.confidence, fused.clamp(-FURTHEST, FURTHEST)
         light, sure, small = (avg_pool2d(plane, 2) for plane in planes)
         offers = interpolate(matched.values.flatten(1, 2), size=small.shape[-2:], mode="bilinear", align_corners=False)
-        offers = split_axis(offers, 1, -1, 2)
+        offers = split_axis(offers, 1, -1, c.channels)
         sure = torch.logit(sure.clamp(1e-3, 1 - 1e-3))
         sources, gates = [], []
         for s in range(c.spreads):
@@ -186,11 +199,16 @@ class AlignedFusion(nn.Module):
         gathered = split_axis(gather(torch.cat(sources), torch.cat(gates)), 0, c.spreads, -1).transpose(0, 1)
         # the hand-made fill has the larger share at first
         shares = torch.cat([torch.full_like(steer[:, :1, -1], 2), steer[:, :, -1]], dim=1)
-        return gathered[:, :, :2] / gathered[:, :, 2:], doubts, softmax(shares, dim=1)
+        return gathered[:, :, :-1] / gathered[:, :, -1:], doubts, softmax(shares, dim=1)
 
     def _described(self, x: Inputs, share: Tensor, batch: int, count: int) -> Tensor:
         difference = (x.warped - x.lightness[:, None]).clamp(-0.5, 0.5)
         size = x.lightness.shape[-2:]
+        off = []
+        if x.shown is not None and x.blind is not None:
+            # what clips may be brighter than it is shown, never darker
+            more = (x.values - x.shown[:, None]).clamp(min=0) * x.blind[:, None]
+            off = [(10 * (x.values - x.shown[:, None] - more).abs().mean(dim=2, keepdim=True)).clamp(max=_MOST)]
         planes = torch.cat(
             [
                 share.clamp(min=1e-4).log() / 4,
@@ -199,6 +217,7 @@ class AlignedFusion(nn.Module):
                 (10 * (x.values - x.blend[:, None])).clamp(-_MOST, _MOST),
                 x.distance[:, :, None, None, None].expand(-1, -1, 1, *size),
                 (0.02 * (x.flow**2).sum(dim=2, keepdim=True)).add(1e-6).sqrt().clamp(max=4),
+                *off,
             ],
             dim=2,
         )
@@ -230,7 +249,7 @@ class AlignedFusion(nn.Module):
             ],
             dim=1,
         )
-        scale = cues.new_tensor([10, 10, 10, 1, 1, 3, 3, 1])[None, :, None, None]
+        scale = cues.new_tensor([10, 10, 10, 1, 1, *[3] * self.config.channels, 1])[None, :, None, None]
         # what is far off is wrong; how far does not matter
         cues = (cues * scale).clamp(-2, 2)
         hidden = self.judge[1](self.judge[0](torch.cat([d2, cues], dim=1)))

@@ -87,10 +87,11 @@ def warp(image: Image, flow: Image, corner: tuple[int, int] = (0, 0)) -> Image:
     if corner != (0, 0):
         at += np.array(corner[::-1], np.float32)
     # one channel at a time, because of two or five remap rounds the positions to 1/32 pixel
-    planes = [
-        cv2.remap(plane, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for plane in cv2.split(image)
-    ]
-    return np.asarray(cv2.merge(planes), np.float32).reshape(*flow.shape[:2], *image.shape[2:])
+    # and cut apart by numpy where there are more than OpenCV can
+    given = cv2.split(image) if image.ndim < 3 or image.shape[2] <= 128 else list(np.moveaxis(image, 2, 0).copy())
+    planes = [cv2.remap(plane, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for plane in given]
+    merged = cv2.merge(planes) if len(planes) <= 128 else np.stack(planes, axis=-1)
+    return np.asarray(merged, np.float32).reshape(*flow.shape[:2], *image.shape[2:])
 
 
 @lru_cache(maxsize=4)

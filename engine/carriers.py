@@ -32,13 +32,21 @@ class Key:
 
 
 class Carrier(Protocol):
-    """Carries the property of the keys to a frame; safe to call from several threads."""
+    """Carries the property of the keys to frames; safe to call from several threads."""
 
     def carry(self, frame: int) -> tuple[Image, Image]:
         """The property (H, W, C) and its confidence (H, W), 0..1, both float32."""
 
+    def carry_batch(self, frames: Sequence[int]) -> list[tuple[Image, Image]]:
+        """The same for several frames; a network takes them all at once.
 
-class FlowCarrier:
+        What comes out is what `carry` gives of each, to the rounding of float32: libraries may add up a batch in
+        another order.
+        """
+        return [self.carry(frame) for frame in frames]
+
+
+class FlowCarrier(Carrier):
     """Motion and two keys, without learning: `--method flow`.
 
     Each key is brought to the target along two routes, the motion accumulated over the frames between and the direct
@@ -107,40 +115,73 @@ class AlignedCarrier(FlowCarrier):
 
     def carry(self, frame: int) -> tuple[Image, Image]:
         """See `Carrier`."""
-        from stpn.engine.aligned import carry_aligned
+        return self.carry_batch([frame])[0]
+
+    def carry_batch(self, frames: Sequence[int]) -> list[tuple[Image, Image]]:
+        """See `Carrier`."""
+        from stpn.engine.aligned import carry_observed
+
+        return carry_observed(self._network, [self._observed(frame) for frame in frames])
+
+    def _observed(self, frame: int) -> dict[str, Image]:
+        from stpn.engine.observation import observe
 
         candidates, light = self._candidates(frame), self._lightness[frame]
         fused = fuse([one for routes in candidates for one in routes], light)
         keys = [(self._lightness[key.frame], key.prop) for key in self._keys]
-        return carry_aligned(self._network, candidates, fused, light, keys)
+        return observe(candidates, fused, light, keys)
 
 
-class NetworkCarrier:
+class NetworkCarrier(Carrier):
     """The paper's network alone, from the nearest key: `--method stpn`."""
 
-    def __init__(self, keys: Sequence[Key], lightness: Mapping[int, Image], network: SwitchableTPN) -> None:
-        """As `FlowCarrier`, with a network for the property; of `lightness`, keys and targets suffice."""
-        self._keys, self._lightness, self._network = keys, lightness, network
+    def __init__(
+        self,
+        keys: Sequence[Key],
+        lightness: Mapping[int, Image],
+        network: SwitchableTPN,
+        guides: Mapping[int, Image] | None = None,
+        unit: float = 100.0,
+    ) -> None:
+        """As `FlowCarrier`, with a network for the property; of `lightness`, keys and targets suffice.
+
+        Args:
+            guides: (H, W, G) float32 of each frame, in `unit`, for a network that is guided by more than lightness.
+            unit: of the property and of `guides`.
+        """
+        self._keys, self._network, self._unit = keys, network, np.float32(unit)
+        self._lightness, self._guides = lightness, guides
 
     def carry(self, frame: int) -> tuple[Image, Image]:
-        """See `Carrier`. Confidence: lightness is carried too, and compared with the target's own, which is known."""
+        """See `Carrier`. Confidence: the guide is carried too, and compared with the target's own, which is known."""
+        return self.carry_batch([frame])[0]
+
+    def carry_batch(self, frames: Sequence[int]) -> list[tuple[Image, Image]]:
+        """See `Carrier`."""
         import torch
 
-        def tensor(image: Image) -> torch.Tensor:
-            return torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.atleast_3d(image), 2, 0)[None]))
+        def tensor(images: Iterable[Image]) -> torch.Tensor:
+            return torch.from_numpy(np.stack([np.moveaxis(np.atleast_3d(image), 2, 0) for image in images]))
 
-        key = min(self._keys, key=lambda key: (abs(key.frame - frame), key.frame))
-        at_key, at_target = self._lightness[key.frame], self._lightness[frame]
+        served = [min(self._keys, key=lambda key: (abs(key.frame - frame), key.frame)) for frame in frames]
+        channels = served[0].prop.shape[2]
         with torch.inference_mode():
-            guides = [
-                tensor(np.clip(light, 0, 100) / np.float32(100) - np.float32(0.5)) for light in (at_key, at_target)
-            ]
-            gates = self._network.gates(*guides)
-            carried = self._network.carry(tensor(key.prop / np.float32(100)), gates)[0].numpy()
-            both = guides[0].repeat(1, key.prop.shape[2], 1, 1)
-            seen = self._network.carry(both, gates)[0].mean(dim=0).numpy()
+            at_key, at_target = tensor(self._guide(key.frame) for key in served), tensor(map(self._guide, frames))
+            gates = self._network.gates(at_key, at_target)
+            carried = self._network.carry(tensor(key.prop / self._unit for key in served), gates).numpy()
+            planes = at_key if at_key.shape[1] == channels else at_key.repeat(1, channels, 1, 1)
+            seen = self._network.carry(planes, gates).mean(dim=1).numpy()
+            known = at_target.mean(dim=1).numpy()
         # the network works at a fraction of the resolution, so only what survives that can be compared
         size = 2**self._network.config.halvings + 1
-        known = np.asarray(cv2.blur(np.clip(at_target, 0, 100), (size, size)), np.float32)
-        confidence = agreement(known, np.asarray((seen + np.float32(0.5)) * np.float32(100), np.float32))
-        return np.ascontiguousarray(np.moveaxis(carried, 0, 2)) * np.float32(100), confidence
+        out = []
+        for value, found, given in zip(carried, seen, known, strict=True):
+            like = agreement(np.float32(100) * np.asarray(cv2.blur(given, (size, size))), np.float32(100) * found)
+            out.append((np.ascontiguousarray(np.moveaxis(value, 0, 2)) * self._unit, like))
+        return out
+
+    def _guide(self, frame: int) -> Image:
+        """In network units."""
+        if self._guides is not None:
+            return self._guides[frame] / self._unit
+        return np.clip(self._lightness[frame], 0, 100) / np.float32(100) - np.float32(0.5)

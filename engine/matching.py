@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 BLOCK = 8
 
-# no color that spreads is farther from grey than this, in ab / 100
+# nothing that spreads is farther from 0 than this, in units of the property
 FURTHEST = 3.0
 
 
 @dataclass(frozen=True)
 class Matched:
     """Attributes:
-    values: (B, K * heads, 2, H / 8, W / 8) ab that the matching offers.
+    values: (B, K * heads, C, H / 8, W / 8) property that the matching offers.
     features: (B, K * out_channels, H / 8, W / 8) the same and how good the matches look; zero for a missing key.
     there: (B, K * heads, 1, 1) 0 for a missing key, else 1.
     """
@@ -45,10 +45,11 @@ class Matched:
 class Matching(nn.Module):
     """One attention a key and head, all heads with a reach of their own."""
 
-    def __init__(self, heads: int, channels: int) -> None:
+    def __init__(self, heads: int, channels: int, carried: int) -> None:
+        """Args: carried: channels of the property."""
         super().__init__()
-        self.heads, self.channels = heads, channels
-        self.out_channels = heads * 4
+        self.heads, self.channels, self.carried = heads, channels, carried
+        self.out_channels = heads * (carried + 2)
         self.encode = nn.ModuleList(
             [
                 nn.Conv2d(8, 24, 3, padding=1),
@@ -78,8 +79,9 @@ class Matching(nn.Module):
             theres.extend([there] * self.heads)
             light = _pooled(x.lightness)
             for values, quality in self._attend(target, key, _pooled(flow) / BLOCK, _pooled(known)):
-                out.append(values[:, :2])
-                features.append(torch.cat([values[:, :2] * 2, 10 * (values[:, 2:] - light), quality], dim=1) * there)
+                offered, seen = values[:, : self.carried], values[:, self.carried :]
+                out.append(offered)
+                features.append(torch.cat([offered * 2, 10 * (seen - light), quality], dim=1) * there)
         return Matched(torch.stack(out, dim=1), torch.cat(features, dim=1), torch.cat(theres, dim=1))
 
     def _embedded(self, lightness: Tensor) -> Tensor:
@@ -99,7 +101,7 @@ class Matching(nn.Module):
         return normalize(split_axis(features, 1, self.heads, self.channels), dim=2)
 
     def _attend(self, target: Tensor, key: Tensor, flow: Tensor, known: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """What each head finds, (B, 3, h, w), and how alike it is, (B, 1, h, w)."""
+        """What each head finds of `known`, and how alike it is, (B, 1, h, w)."""
         batch, heads, channels, height, width = target.shape
         q, k = (t.flatten(3).transpose(2, 3) for t in (target, key))
         rows = torch.arange(height, dtype=q.dtype, device=q.device)[:, None].expand(height, width)
@@ -118,9 +120,10 @@ class Matching(nn.Module):
             [known.flatten(2).transpose(1, 2)[:, None].expand(-1, heads, -1, -1), k, *[0 * ones] * size], dim=3
         )
         found = scaled_dot_product_attention(query, token, value, scale=1.0)
-        alike = (found[..., 3 : 3 + channels] * q).sum(dim=3, keepdim=True)
-        planes = split_axis(torch.cat([found[..., :3], alike], dim=3).transpose(2, 3), 3, height, width)
-        return [(planes[:, h, :3], planes[:, h, 3:]) for h in range(heads)]
+        count = known.shape[1]
+        alike = (found[..., count : count + channels] * q).sum(dim=3, keepdim=True)
+        planes = split_axis(torch.cat([found[..., :count], alike], dim=3).transpose(2, 3), 3, height, width)
+        return [(planes[:, h, :count], planes[:, h, count:]) for h in range(heads)]
 
 
 def split_axis(x: Tensor, axis: int, *sizes: int) -> Tensor:

@@ -13,27 +13,36 @@ from stpn.engine.aligned_network import Inputs
 from stpn.engine.alignment import Image
 from stpn.engine.fusion import Candidate, Fused
 
-# of the property, and of lightness
+# of lightness
 UNIT = np.float32(100)
 # distances are told in units of the longest interval that is trained
 FAR = np.float32(40)
 
-KEYS, ROUTES = 2, 2
+KEYS = 2
 
 
 def observe(
-    candidates: Sequence[Sequence[Candidate]], fused: Fused, lightness: Image, keys: Sequence[tuple[Image, Image]]
+    candidates: Sequence[Sequence[Candidate]],
+    fused: Fused,
+    lightness: Image,
+    keys: Sequence[tuple[Image, Image]],
+    unit: float = 100.0,
+    shown: tuple[Image, Image] | None = None,
 ) -> dict[str, Image]:
     """The planes of `Inputs` for one picture or window, without the batch axis; channels first, float32.
 
     Args:
-        candidates: the routes of each key: one or two keys.
+        candidates: the routes of each key, as many of each: one or two keys.
         fused: what the candidates say by hand, in the same order.
         lightness: (h, w) 0..100, of the target frame.
         keys: lightness (h, w) and property (h, w, C) of each key, same size.
+        unit: of the property.
+        shown: the property that the plate shows (h, w, C), and how far it clips (h, w, C), 0..1.
     """
     height, width = lightness.shape
-    count = KEYS * ROUTES
+    each = len(candidates[0])
+    count = KEYS * each
+    scale = np.float32(unit)
     channels = fused.blend.shape[2]
     out = {
         "lightness": _light(lightness)[None],
@@ -42,8 +51,8 @@ def observe(
         "weights": np.zeros((count, 1, height, width), np.float32),
         "error": np.zeros((count, 2, height, width), np.float32),
         "flow": np.zeros((count, 2, height, width), np.float32),
-        "blend": _first(fused.blend / UNIT),
-        "spread": _first(fused.spread / UNIT),
+        "blend": _first(fused.blend / scale),
+        "spread": _first(fused.spread / scale),
         "confidence": fused.confidence[None],
         "distance": np.ones(count, np.float32),
         "key_lightness": np.zeros((KEYS, 1, height, width), np.float32),
@@ -51,12 +60,14 @@ def observe(
     }
     weights = iter(fused.weights)
     for k, (routes, (key_lightness, prop)) in enumerate(zip(candidates, keys, strict=True)):
-        out["key_lightness"][k, 0], out["key_values"][k] = _light(key_lightness), _first(prop / UNIT)
+        out["key_lightness"][k, 0], out["key_values"][k] = _light(key_lightness), _first(prop / scale)
         for r, one in enumerate(routes):
-            i = k * ROUTES + r
-            out["values"][i], out["warped"][i, 0] = _first(one.value / UNIT), _light(one.lightness)
+            i = k * each + r
+            out["values"][i], out["warped"][i, 0] = _first(one.value / scale), _light(one.lightness)
             out["weights"][i, 0], out["distance"][i] = next(weights), one.distance / FAR
             out["error"][i], out["flow"][i] = _first(one.error), _first(one.flow)
+    if shown is not None:
+        out["shown"], out["blind"] = _first(shown[0] / scale), _first(shown[1])
     return out
 
 
@@ -67,7 +78,7 @@ def collate(pictures: Sequence[dict[str, Image]]) -> dict[str, Tensor]:
 
 def inputs(batch: dict[str, Tensor]) -> Inputs:
     """The tensors of a batch by name."""
-    return Inputs(**{field.name: batch[field.name] for field in fields(Inputs)})
+    return Inputs(**{field.name: batch[field.name] for field in fields(Inputs) if field.name in batch})
 
 
 def _light(lightness: Image) -> Image:

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ from stpn.engine.carriers import Key
 from stpn.engine.evaluation.baselines import Baseline
 from stpn.engine.evaluation.clips import ClipError, Picture, Source, read_frames
 from stpn.engine.evaluation.confidence import Reliability
-from stpn.engine.evaluation.methods import Method, RememberedMotion, carrier, paper_network
+from stpn.engine.evaluation.methods import Method, RememberedMotion, carrier, network
 from stpn.engine.evaluation.metrics import psnr, rmse
 from stpn.engine.evaluation.spans import Span, spans
 from stpn.engine.evaluation.style import Orthogonality, Style, orthogonality, style
@@ -275,14 +275,14 @@ def _orthogonality(clip: ColorClip, interval: int, method: Method) -> Orthogonal
         return None
     import torch
 
-    network = paper_network(method)
+    paper: Any = network(method)
 
     def guide(frame: int) -> Tensor:
         return torch.from_numpy(np.clip(clip.lightness(frame), 0, 100) / np.float32(100) - np.float32(0.5))[None, None]
 
     with torch.inference_mode():
         found = [
-            orthogonality(network.gates(guide(span.keys[0]), guide(span.targets[(len(span.targets) - 1) // 2])))
+            orthogonality(paper.gates(guide(span.keys[0]), guide(span.targets[(len(span.targets) - 1) // 2])))
             for span in spans(len(clip), interval)
         ]
     return Orthogonality(float(np.mean([o.gram for o in found])), float(np.mean([o.inverse for o in found])))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stpn.engine.alignment import Estimate, Guide8, Image, estimate_flow
 from stpn.engine.carriers import AlignedCarrier, Carrier, FlowCarrier, Key, NetworkCarrier
@@ -40,8 +40,13 @@ class Method:
     weights: Path | None = None
 
 
-def parse_method(text: str) -> Method:
+def parse_method(text: str, prop: str = "color", reserved: Sequence[str] = BASELINES) -> Method:
     """Reads `aligned`, `flow`, `stpn`, or `LABEL=FILE` for the method whose network's weights the file holds.
+
+    Args:
+        text: as typed.
+        prop: color or hdr: what the weights must be for.
+        reserved: labels of baselines.
 
     Raises:
         MethodError: no such method, or its weights cannot be used.
@@ -51,13 +56,12 @@ def parse_method(text: str) -> Method:
         if label not in METHODS:
             raise MethodError(
                 f"--method {text}: expected one of {', '.join(METHODS)}, or LABEL=FILE.safetensors for the method "
-                f"that the weights are of{'; that is a --baseline' if label in BASELINES else ''}"
+                f"that the weights are of{'; that is a --baseline' if label in reserved else ''}"
             )
         method = Method(label, label)
-    elif not label or not path or label in ("flow", *BASELINES):
+    elif not label or not path or label in ("flow", *reserved):
         raise MethodError(
-            f"--method {text}: expected LABEL=FILE.safetensors, and a label other than "
-            f"{', '.join(('flow', *BASELINES))}"
+            f"--method {text}: expected LABEL=FILE.safetensors, and a label other than {', '.join(('flow', *reserved))}"
         )
     else:
         try:
@@ -67,42 +71,40 @@ def parse_method(text: str) -> Method:
         if label in METHODS and label != kind:
             raise MethodError(f"--method {text}: expected weights of {label}, got those of {kind}; use another label")
         method = Method(label, kind, Path(path))
-    if method.kind == "stpn":
-        config = paper_network(method).config
-        if (config.property_channels, config.guide_channels) != (2, 1):
-            raise MethodError(
-                f"--method {text}: expected a network for color, property of 2 channels and guide of 1, got "
-                f"{config.property_channels} and {config.guide_channels}"
-            )
-    elif method.kind == "aligned":
-        aligned_network(method)
+    network(method, prop)
     return method
 
 
+# shipped weights by property and kind, and what networks of that property carry: channels of property and guide
+_SHIPPED = {
+    ("color", "aligned"): "aligned", ("color", "stpn"): "color", ("hdr", "aligned"): "hdr", ("hdr", "stpn"): "hdr_stpn"
+}  # fmt: skip
+_CHANNELS = {"color": (2, 1), "hdr": (3, 3)}
+
+
 @lru_cache(maxsize=16)
-def paper_network(method: Method) -> SwitchableTPN:
-    """The network of a method of kind stpn, read once.
+def network(method: Method, prop: str = "color") -> SwitchableTPN | AlignedFusion | None:
+    """The network of a method, read once; None for flow.
 
     Raises:
         MethodError: the weights cannot be used.
     """
+    if method.kind == "flow":
+        return None
     try:
-        return load_network(method.weights or shipped("color"))
+        path = method.weights or shipped(_SHIPPED[prop, method.kind])
+        made: SwitchableTPN | AlignedFusion = load_network(path) if method.kind == "stpn" else load_aligned(path)
     except WeightsError as error:
         raise MethodError(f"--method {method.label}: {error}") from error
-
-
-@lru_cache(maxsize=16)
-def aligned_network(method: Method) -> AlignedFusion:
-    """The network of a method of kind aligned, read once.
-
-    Raises:
-        MethodError: the weights cannot be used.
-    """
-    try:
-        return load_aligned(method.weights or shipped("aligned"))
-    except WeightsError as error:
-        raise MethodError(f"--method {method.label}: {error}") from error
+    carried, guide = _CHANNELS[prop]
+    config: Any = made.config
+    found = (config.property_channels, config.guide_channels) if method.kind == "stpn" else (config.channels, guide)
+    if found != (carried, guide):
+        raise MethodError(
+            f"--method {method.label}: expected a network for {prop}, property of {carried} channels and guide of "
+            f"{guide}, got {found[0]} and {found[1]}"
+        )
+    return made
 
 
 def carrier(
@@ -121,10 +123,11 @@ def carrier(
         targets: the frames that will be asked for.
         estimate: of the motion between two frames.
     """
+    made: Any = network(method)
     if method.kind == "stpn":
-        return NetworkCarrier(keys, lightness, paper_network(method))
+        return NetworkCarrier(keys, lightness, made)
     if method.kind == "aligned":
-        return AlignedCarrier(keys, lightness, targets, aligned_network(method), estimate=estimate)
+        return AlignedCarrier(keys, lightness, targets, made, estimate=estimate)
     return FlowCarrier(keys, lightness, targets, estimate=estimate)
 
 

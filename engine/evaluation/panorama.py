@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stpn.engine.virtual_camera import look
+
 Image = NDArray[np.float32]
 
 WIDTH, HEIGHT, FRAMES = 512, 288, 81
@@ -75,19 +77,7 @@ def _view(light: Image, towards: float, frame: int) -> Image:
     pitch = 0.06 * np.sin(6 * u) + 0.008 * np.sin(1.3 * frame)
     roll = 0.05 * np.sin(5 * u)
     focal = 1 / np.tan(np.radians(75 - 15 * np.sin(np.pi * u)) / 2)
-    rolled = np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
-    pitched = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
-    down, right = np.mgrid[:HEIGHT, :WIDTH].astype(np.float64)
-    half = WIDTH / 2
-    rays = np.stack([(right + 0.5 - half) / half, (down + 0.5 - HEIGHT / 2) / half, np.full_like(down, focal)])
-    x, y, z = np.tensordot(pitched @ rolled, rays, axes=1)
-    azimuth, elevation = np.arctan2(x, z) + yaw, np.arctan2(y, np.hypot(x, z))
-    height, width = light.shape[:2]
-    column = (azimuth / (2 * np.pi) + 0.5) % 1 * width - 0.5
-    row = (elevation / np.pi + 0.5) * height - 0.5
-    around = np.concatenate([light[:, -1:], light, light[:, :1]], axis=1)
-    at = (column + 1).astype(np.float32), row.astype(np.float32)
-    return np.asarray(cv2.remap(around, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
+    return look(light, (HEIGHT, WIDTH), yaw, pitch, roll, focal)
 
 
 def _floor(light: Image) -> Image:

@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from stpn.engine.alignment import Image, Route
 from stpn.engine.fusion import candidate, fuse
-from stpn.engine.observation import ROUTES, observe
+from stpn.engine.observation import observe
 from stpn.engine.training.aligned_episodes import BLOCK, STEP, Episodes, lab_of
 
+# accumulated and direct
+ROUTES = 2
 # some crops have one key only, as the frames after the last key
 LONELY = 0.12
 
@@ -36,7 +38,7 @@ def draw(
     one = episodes[rng.choice(len(episodes), p=chances)]
     index = int(rng.integers(len(one.frames)))
     before, target, after = (int(f) for f in one.frames[index])
-    corner = _corner(one.error[index], one.clip.shape[1:3], size, rng)
+    corner = corner_of(one.error[index], one.clip.shape[1:3], size, rng)
     window = np.s_[corner[0] : corner[0] + size, corner[1] : corner[1] + size]
     sides = [(0, before), (1, after)]
     if rng.random() < 0.5:
@@ -64,7 +66,7 @@ def draw(
         routes = []
         for r in range(ROUTES):
             to_key, to_target = one.routes[index, side * ROUTES + r]
-            route = Route(_unpacked(to_key[window]), _unpacked(to_target))
+            route = Route(unpacked(to_key[window]), unpacked(to_target))
             routes.append(candidate(ab, light, lightness, route, abs(frame - target), corner))
         candidates.append(routes)
     fused = fuse([c for routes in candidates for c in routes], lightness)
@@ -79,8 +81,15 @@ def chances_of(episodes: list[Episodes]) -> NDArray[np.float64]:
     return np.asarray(errors / errors.sum(), np.float64)
 
 
-def _corner(error: Image, shape: tuple[int, ...], size: int, rng: np.random.Generator) -> tuple[int, int]:
-    """Around a block drawn by its error."""
+def corner_of(error: Image, shape: tuple[int, ...], size: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Row and column of a crop around a block that is drawn by its error.
+
+    Args:
+        error: (h, w) means over blocks.
+        shape: height and width of the picture.
+        rng: decides.
+        size: of the crop.
+    """
     weight = error.astype(np.float64).ravel() + 0.25 * error.mean() + 0.1
     row, column = divmod(int(rng.choice(weight.size, p=weight / weight.sum())), error.shape[1])
     place = []
@@ -90,7 +99,8 @@ def _corner(error: Image, shape: tuple[int, ...], size: int, rng: np.random.Gene
     return place[0], place[1]
 
 
-def _unpacked(flow: NDArray[np.int16]) -> Image:
+def unpacked(flow: NDArray[np.int16]) -> Image:
+    """A flow in pixels, float32, of what `packed` made."""
     return np.asarray(flow, np.float32) / np.float32(STEP)
 
 

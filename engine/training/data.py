@@ -18,10 +18,12 @@ from stpn.engine.training.decoding import (
     VIDEOS,
     DecodingError,
     Frames,
+    Light,
     decode_clip,
     decode_picture,
     decode_tar,
     numbered_pictures,
+    read_exr,
     tar_names,
 )
 from stpn.engine.training.recipe import DataChoice
@@ -76,6 +78,24 @@ class DataFolders:
             DataError: none is left.
         """
         return [np.load(path, mmap_mode="r") for path in self.paths(kind)]
+
+    def load_light(self) -> list[Light]:
+        """Scene-linear RGB (H, W, 3) float32 of every EXR picture among the sources, in order of name.
+
+        Raises:
+            DataError: there is none that can be read.
+        """
+        lights = []
+        for item in self.items:
+            if item.source.suffix.lower() == ".exr":
+                try:
+                    lights.append(read_exr(item.source))
+                except DecodingError as error:
+                    self.warn(f"{item.source}: skipped: {error}")
+        if not lights:
+            sources = ", ".join(self.choice.sources)
+            raise DataError(f"no EXR to train on in {self.data}: expected some from {sources}; none is left")
+        return lights
 
     def paths(self, kind: Kind) -> list[Path]:
         """The files of the arrays of a kind, in order of name.

@@ -54,7 +54,7 @@ def decode_picture(path: Path) -> Frames:
     """
     if path.suffix.lower() != ".exr":
         return _decoded(path.read_bytes())
-    light = _read_exr(path)
+    light = read_exr(path)
     display = to_display(light, white_of(light))
     height, width = display.shape[:2]
     if width == 2 * height and height % 4 == 0:
@@ -122,8 +122,8 @@ def _folder_frames(path: Path) -> Iterator[Frames]:
         yield from (_decoded(file.read_bytes()) for file in files)
         return
     # one exposure for the whole clip, or it would flicker
-    white = white_of(_read_exr(files[0]))
-    yield from (_shrunk(to_display(_read_exr(file), white)) for file in files)
+    white = white_of(read_exr(files[0]))
+    yield from (_shrunk(to_display(read_exr(file), white)) for file in files)
 
 
 def numbered_pictures(folder: Path) -> list[Path]:
@@ -144,7 +144,7 @@ def _decoded(content: bytes) -> Frames:
     return _shrunk(np.asarray(image, np.uint8))
 
 
-def _read_exr(path: Path) -> Light:
+def read_exr(path: Path) -> Light:
     """RGB (H, W, 3) float32 of the first part, scene-linear, without NaN, infinite and negative values."""
     import OpenEXR
 

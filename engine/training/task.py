@@ -22,6 +22,10 @@ Batch: TypeAlias = dict[str, Tensor]
 TASKS = {
     "color": "stpn.engine.training.color_task:make",
     "aligned": "stpn.engine.training.aligned_task:make",
+    "hdr": "stpn.engine.training.hdr_task:make",
+    "hdr_pairs": "stpn.engine.training.hdr_pairs_task:make",
+    "mask": "stpn.engine.training.mask_task:make",
+    "mask_seg": "stpn.engine.training.mask_seg_task:make",
 }
 
 

@@ -132,7 +132,9 @@ def test_the_carrier_is_flow_with_a_network_on_top(textures: Any) -> None:
 
 
 def test_inputs_are_all_that_observe_gives() -> None:
-    planes = observe(**shot(32, 32))
+    seen = shot(32, 32)
+    planes = observe(**seen, shown=(seen["fused"].blend, seen["fused"].blend))
     assert {field.name for field in fields(Inputs)} == set(planes)
+    assert set(planes) - set(observe(**seen)) == {"shown", "blind"}
     assert all(plane.dtype == np.float32 for plane in planes.values())
     assert replace(inputs(collate([planes]))).weights.shape == (1, 4, 1, 32, 32)

@@ -13,7 +13,7 @@ import torch
 
 from stpn.engine.evaluation.clips import ClipError, Source
 from stpn.engine.evaluation.color import ColorClip, Job, Result, carried, measure, picture_of, score
-from stpn.engine.evaluation.methods import Method, MethodError, paper_network, parse_method
+from stpn.engine.evaluation.methods import Method, MethodError, network, parse_method
 from stpn.engine.evaluation.plots import figures
 from stpn.engine.evaluation.summary import Summary
 from stpn.engine.evaluation.table import color_tables
@@ -142,7 +142,7 @@ def test_networks_with_labels_of_their_own(source: Source, tmp_path: Path) -> No
     still, blurring = untrained(tmp_path / "a.safetensors"), untrained(tmp_path / "b.safetensors", 0.8)
     methods = [parse_method(f"BTPN={still}"), parse_method(f"stpn={blurring}")]
     assert [(m.label, m.kind) for m in methods] == [("BTPN", "stpn"), ("stpn", "stpn")]
-    assert paper_network(methods[0]) is not paper_network(methods[1])
+    assert network(methods[0]) is not network(methods[1])
     found = {one.label: one for one in measure(Job(source, 5, ["copy"], methods))}
     still_one, blurred = found["BTPN"].orthogonality, found["stpn"].orthogonality
     assert still_one is not None

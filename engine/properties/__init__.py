@@ -1,0 +1,1 @@
+"""What is carried: how each property enters the methods and leaves them."""

@@ -1,0 +1,216 @@
+"""HDR: what clips in the plate is carried from the keys, the rest is the plate's own, by the camera's inverse curve.
+
+Everything is done in U = ln(H / clip + 0.01), with `clip` the radiance at which the plate clips, so that shots of any
+scale look alike. Source: Switchable Temporal Propagation Network, section 5.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stpn.engine.alignment import Estimate, Image, Route, estimate_flow, refine
+from stpn.engine.carriers import Carrier, FlowCarrier, Key, NetworkCarrier
+from stpn.engine.fusion import Candidate, Fused, candidate, fuse
+from stpn.engine.local_motion import blindness, bridged
+from stpn.engine.properties.response import EPSILON, KeyPair, Response, fit_exposure, fit_response
+
+if TYPE_CHECKING:
+    from stpn.engine.aligned_network import AlignedFusion
+    from stpn.engine.network import SwitchableTPN
+
+# the paper's alpha: the plate alone below, what is carried alone at the clip level
+_FROM, _RANGE = np.float32(0.95), np.float32(0.05)
+# a channel that is surely not clipped is known, whatever the others are
+_KNOWN, _LOST = 0.97, 0.99
+_LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
+# ln(H / clip + 0.01) in units of the networks
+UNIT = 2.0
+
+
+class HdrCarrier(Carrier):
+    """Carries radiance; see `stpn.engine.carriers.Carrier`."""
+
+    def __init__(
+        self,
+        keys: Sequence[Key],
+        ldr: Mapping[int, Image],
+        targets: Sequence[int],
+        network: AlignedFusion | SwitchableTPN | None = None,
+        parallel: Callable[..., Iterable[Image]] = map,
+        estimate: Estimate = estimate_flow,
+        known: Mapping[int, Image] | None = None,
+    ) -> None:
+        """Finds the camera's response, then estimates all motion that the targets share.
+
+        Args:
+            keys: one or two; `prop` is (H, W, 3) float32, scene-linear radiance.
+            ldr: (H, W, 3) float32 code values of the plate, of every frame from key to target, keys included.
+            targets: the frames that will be asked for.
+            network: of `--method aligned` or `stpn`, trained for HDR; None: `flow`.
+            parallel, estimate: as for `FlowCarrier`.
+            known: (H, W, 3) float32 radiance of each of these frames, by a curve that has a name, up to exposure; None:
+                the curve is fitted to the keys.
+
+        Raises:
+            ResponseError: a key does not match its plate frame.
+        """
+        pairs = [KeyPair(key.frame, ldr[key.frame], key.prop) for key in keys]
+        self._response = fit_response(pairs) if known is None else fit_exposure(pairs, known)
+        self._ldr, self._known = ldr, known
+        logs = [Key(key.frame, self._response.to_log(np.nan_to_num(key.prop))) for key in keys]
+        self._carrier = self._made(logs, sorted(ldr), targets, network, parallel, estimate)
+
+    def _made(
+        self,
+        logs: Sequence[Key],
+        frames: Sequence[int],
+        targets: Sequence[int],
+        network: Any,
+        parallel: Callable[..., Iterable[Image]],
+        estimate: Estimate,
+    ) -> Carrier:
+        if network is not None and not hasattr(network, "matching"):
+            served = sorted({*targets, *(key.frame for key in logs)})
+            guides = {frame: self._response.to_log(self._inverse(frame)) for frame in served}
+            return NetworkCarrier(logs, {}, network, guides=guides, unit=UNIT)
+        lightness = {frame: lightness_of(self._response.to_log(self._inverse(frame))) for frame in frames}
+        clipped = {frame: self._response.clipped(self._ldr[frame]) for frame in frames}
+        return LogCarrier(logs, lightness, clipped, targets, self._shown, network, parallel, estimate)
+
+    @property
+    def response(self) -> Response:
+        """What was found of the camera."""
+        return self._response
+
+    def carry(self, frame: int) -> tuple[Image, Image]:
+        """Scene-linear radiance (H, W, 3) in the space and scale of the keys, and its confidence (H, W)."""
+        return self.carry_batch([frame])[0]
+
+    def carry_batch(self, frames: Sequence[int]) -> list[tuple[Image, Image]]:
+        """See `Carrier`."""
+        out = []
+        for frame, (carried, confidence) in zip(frames, self._carrier.carry_batch(frames), strict=True):
+            lost = self._lost(frame).max(axis=2)
+            out.append((self.joined(frame, carried), np.asarray(1 - lost * (1 - confidence), np.float32)))
+        return out
+
+    def joined(self, frame: int, carried: Image) -> Image:
+        """Radiance (H, W, 3): the plate's own where it does not clip, to the last bit, and `carried` where it does."""
+        shown, lost = self._response.to_log(self._inverse(frame)), self._lost(frame)
+        joined = self._response.from_log((1 - lost) * shown + lost * np.maximum(carried, shown))
+        return np.where(lost > 0, joined, self._inverse(frame))
+
+    def _lost(self, frame: int) -> Image:
+        """How far what was carried counts (H, W, 3), 0..1."""
+        level = self._level(frame)
+        return np.asarray(alpha_of(level) * blindness_of(level), np.float32)
+
+    def propagated(self, frame: int) -> tuple[Image, Image]:
+        """ln(H / clip + 0.01) (H, W, 3) as it was carried, before it is joined with the plate, and its confidence."""
+        return self._carrier.carry(frame)
+
+    def _inverse(self, frame: int) -> Image:
+        given = self._ldr[frame] if self._known is None else self._known[frame]
+        return self._response.inverse(given, frame)
+
+    def _shown(self, frame: int) -> tuple[Image, Image]:
+        """The property that the plate shows, and how far each channel of it is clipped, 0..1."""
+        return self._response.to_log(self._inverse(frame)), blindness_of(self._level(frame))
+
+    def _level(self, frame: int) -> Image:
+        return np.asarray(self._ldr[frame] / np.float32(self._response.level), np.float32)
+
+
+class LogCarrier(FlowCarrier):
+    """Carries ln(H / clip + 0.01) along three routes from each key: accumulated, direct, and direct with what clips
+    moved as what is around it."""
+
+    def __init__(
+        self,
+        keys: Sequence[Key],
+        lightness: Mapping[int, Image],
+        clipped: Mapping[int, NDArray[np.bool_]],
+        targets: Sequence[int],
+        shown: Callable[[int], tuple[Image, Image]] | None = None,
+        network: AlignedFusion | None = None,
+        parallel: Callable[..., Iterable[Image]] = map,
+        estimate: Estimate = estimate_flow,
+    ) -> None:
+        """As `FlowCarrier`.
+
+        Args:
+            clipped: (H, W), where each frame clips.
+            shown: of a frame what the plate shows of the property and how far it does not; see `observe`.
+            network: that weighs, matches and fills in; None: motion alone.
+        """
+        super().__init__(keys, lightness, targets, parallel, estimate)
+        self._clipped, self._shown, self._network = clipped, shown, network
+
+    def carry(self, frame: int) -> tuple[Image, Image]:
+        """See `Carrier`."""
+        return self.carry_batch([frame])[0]
+
+    def carry_batch(self, frames: Sequence[int]) -> list[tuple[Image, Image]]:
+        """See `Carrier`."""
+        if self._network is None:
+            fused = [fused_of(self.candidates(f, self.ways(f)), self._lightness[f]) for f in frames]
+            return [(one.blend, one.confidence) for one in fused]
+        from stpn.engine.aligned import carry_observed
+
+        return carry_observed(self._network, [self._seen(frame, self._network.config.unit) for frame in frames])
+
+    def _seen(self, frame: int, unit: float) -> dict[str, Image]:
+        from stpn.engine.observation import observe
+
+        candidates, light = self.candidates(frame, self.ways(frame)), self._lightness[frame]
+        keys = [(self._lightness[key.frame], key.prop) for key in self._keys]
+        shown = self._shown(frame) if self._shown else None
+        return observe(candidates, fused_of(candidates, light), light, keys, unit, shown)
+
+    def ways(self, frame: int) -> list[tuple[Route, ...]]:
+        """The routes from a frame to each key."""
+        here = blindness(self._lightness[frame], self._clipped[frame])
+        out: list[tuple[Route, ...]] = []
+        for key, routes in zip(self._keys, self._routes, strict=True):
+            accumulated = routes[frame]
+            direct = refine(accumulated, self._guides[frame], self._guides[key.frame], self._estimate)
+            there = blindness(self._lightness[key.frame], self._clipped[key.frame])
+            out.append((accumulated, direct, bridged(direct, here, there)))
+        return out
+
+    def candidates(self, frame: int, ways: list[tuple[Route, ...]]) -> list[list[Candidate]]:
+        """What each key gives along each of its routes."""
+        light = self._lightness[frame]
+        return [
+            [candidate(key.prop, self._lightness[key.frame], light, way, abs(frame - key.frame)) for way in routes]
+            for key, routes in zip(self._keys, ways, strict=True)
+        ]
+
+
+def fused_of(candidates: Sequence[Sequence[Candidate]], lightness: Image) -> Fused:
+    """As `fuse`, but that nothing is filled by lightness: what clips is as light as anything else that does."""
+    fused = fuse([one for routes in candidates for one in routes], lightness)
+    return replace(fused, spread=fused.blend)
+
+
+def alpha_of(level: Image) -> Image:
+    """The paper's alpha (H, W, 1) of code values (H, W, 3), 1 = clipped: how far what was carried counts."""
+    brightest = level.max(axis=2, keepdims=True)
+    return np.asarray(np.clip((brightest - _FROM) / _RANGE, 0, 1), np.float32)
+
+
+def blindness_of(level: Image) -> Image:
+    """How far each channel of code values (H, W, 3), 1 = clipped, says nothing: 0..1."""
+    return np.asarray(np.clip((level - np.float32(_KNOWN)) / np.float32(_LOST - _KNOWN), 0, 1), np.float32)
+
+
+def lightness_of(log: Image) -> Image:
+    """CIE lightness (H, W), 0..100, of ln(H / clip + 0.01) (H, W, 3): what motion is found on, whatever the curve."""
+    luminance = (np.exp(log) - EPSILON) @ _LUMINANCE
+    light = np.where(luminance > 216 / 24389, 116 * np.cbrt(luminance) - 16, luminance * (24389 / 27))
+    return np.asarray(np.clip(light, 0, 100), np.float32)
