@@ -8,10 +8,17 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from stpn.engine.carriers import Key
 from stpn.engine.evaluation.baselines import Flows, Guide8, warped
 from stpn.engine.evaluation.clips import ClipError, Picture, Source, read_frames, read_masks
+from stpn.engine.evaluation.displayed import Displayed
+from stpn.engine.evaluation.mask_methods import METHODS, MaskMethod, carrier
+from stpn.engine.evaluation.mask_methods import parse_method as _parse_method
+from stpn.engine.evaluation.methods import RememberedMotion
 from stpn.engine.evaluation.metrics import Mask, boundary, jaccard
 from stpn.engine.evaluation.numbers import Numbers, Plan
+
+__all__ = ["BASELINES", "METHODS", "METRICS", "Job", "measure", "parse_method", "plan"]
 
 BASELINES = ("copy", "flow_one", "grabcut")
 """copy: the first mask. flow_one: along the flow accumulated over all frames between. grabcut: from frame to frame, its
@@ -32,19 +39,37 @@ class Job:
     Attributes:
         source: a folder with frames.mp4 or frames/, and masks/.
         baselines: among `BASELINES`.
+        methods: of `parse_method`.
     """
 
     source: Source
     baselines: Sequence[str]
+    methods: Sequence[MaskMethod] = ()
 
 
-def plan(sources: Sequence[Source], baselines: Sequence[str]) -> Plan[Job]:
-    """All sequences."""
-    return Plan({"all frames": [Job(source, baselines) for source in sources]}, tuple(baselines), METRICS)
+def parse_method(text: str) -> MaskMethod:
+    """Reads the name of a method, or `LABEL=FILE` for the method whose network's weights the file holds.
+
+    Raises:
+        MethodError: no such method, or its weights cannot be used.
+    """
+    return _parse_method(text, BASELINES)
+
+
+def plan(sources: Sequence[Source], methods: Sequence[MaskMethod], baselines: Sequence[str]) -> Plan[Job]:
+    """All sequences.
+
+    Args:
+        sources: of `clips.find_sources`.
+        methods: of `parse_method`, labels unlike.
+        baselines: among `BASELINES`.
+    """
+    labels = (*(method.label for method in methods), *baselines)
+    return Plan({"all frames": [Job(source, baselines, methods) for source in sources]}, labels, METRICS)
 
 
 def measure(job: Job) -> Numbers:
-    """Of each baseline J and F in percent, mean over the frames with a true mask but the first."""
+    """Of each method and baseline J and F in percent, mean over the frames with a true mask but the first."""
     folder = job.source.path
     pictures = folder / "frames"
     frames = read_frames(pictures if pictures.is_dir() else folder / "frames.mp4")
@@ -53,14 +78,24 @@ def measure(job: Job) -> Numbers:
     if truth[0] is None or not at:
         raise ClipError(f"{folder}: expected masks of the first frame and of one more, or more, found {len(at)} more")
     numbers: Numbers = {}
+    motion = RememberedMotion()
+    made = {method.label: _carried(method, frames, truth[0], motion) for method in job.methods}
     for name in job.baselines:
-        made = {"copy": _copied, "flow_one": _flowed, "grabcut": _snapped}[name](frames, truth[0])
-        pairs = [(made[frame], mask) for frame in at if (mask := truth[frame]) is not None]
+        made[name] = {"copy": _copied, "flow_one": _flowed, "grabcut": _snapped}[name](frames, truth[0])
+    for name, masks in made.items():
+        pairs = [(masks[frame], mask) for frame in at if (mask := truth[frame]) is not None]
         numbers[name] = {
             "J": 100 * float(np.mean([jaccard(*pair) for pair in pairs])),
             "F": 100 * float(np.mean([boundary(*pair) for pair in pairs])),
         }
     return numbers
+
+
+def _carried(method: MaskMethod, frames: Picture, first: Mask, motion: RememberedMotion) -> list[Mask]:
+    targets = range(1, len(frames))
+    key = Key(0, first.astype(np.float32)[..., None])
+    carries = carrier(method, [key], Displayed(frames), targets, motion)
+    return [first, *(np.asarray(carries.carry(frame)[0][..., 0] > 0.5) for frame in targets)]
 
 
 def _copied(frames: Picture, first: Mask) -> list[Mask]:

@@ -20,12 +20,12 @@ AMPLIFIED = 5
 """Factor of the error maps."""
 
 # Okabe and Ito, "Color Universal Design" (2008): told apart with every kind of color vision
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
-_MARKS = "osD^vP*X"
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+MARKS = "osD^vP*X"
 
 
 @contextmanager
-def _plain_style() -> Iterator[None]:
+def plain_style() -> Iterator[None]:
     """What a person configured for plots of their own is not for these."""
     import matplotlib
 
@@ -107,7 +107,7 @@ def worst_figure(shown: Sequence[Shown], title: str) -> Figure:
         shown: one or more.
         title: what they are.
     """
-    with _plain_style():
+    with plain_style():
         tallest = max(one.truth.shape[0] / one.truth.shape[1] for one in shown)
         figure = _figure((4 * 4.0, 0.5 + (4.0 * tallest + 0.35) * len(shown)))
         grid = figure.subplots(len(shown), 4, squeeze=False)
@@ -138,14 +138,14 @@ def _panels(
     height: float = 3.6,
     labels: Sequence[str] | None = None,
 ) -> Figure:
-    with _plain_style():
+    with plain_style():
         count = len(summary.intervals)
         figure = _figure((1.2 + 3.4 * count, height + 0.5))
         panels = figure.subplots(1, count, squeeze=False, sharey=True)[0]
         for axes, interval in zip(panels, summary.intervals, strict=True):
             for index, label in enumerate(summary.labels):
                 if labels is None or label in labels:
-                    color, mark = _COLORS[index % len(_COLORS)], _MARKS[index % len(_MARKS)]
+                    color, mark = COLORS[index % len(COLORS)], MARKS[index % len(MARKS)]
                     draw(axes, interval, label, {"color": color, "marker": mark, "label": label})
             axes.set_title(f"K = {interval}", fontsize=10)
             axes.set_xlabel(across)

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from stpn.engine.properties.key_match import mismatch
 
 Image = NDArray[np.float32]
 Curve: TypeAlias = tuple[Image, Image]
@@ -29,11 +30,6 @@ _PLATEAU = 1e-4
 _KNOTS = 512
 _ENOUGH = 250_000  # pixels of a picture that are looked at
 _FEWEST = 500  # pixels of a channel that tell its curve
-# correlation of the shapes in plate and key; what belongs together has nearly 1
-_ALIKE = 0.85
-_SHIFT = 0.75  # pixels
-# below this, in ln, there may be more noise than light, and a picture has no shapes
-_DARK, _FLAT = -3.5, 0.01
 _STOPS = 4.0
 
 
@@ -289,45 +285,6 @@ def _refuse_exposures(pairs: Sequence[KeyPair], stops: Sequence[float]) -> None:
 def _check(pair: KeyPair, given: Image, response: Response) -> None:
     """Raises where the response does not explain the pair."""
     light = np.nan_to_num(pair.radiance, posinf=0.0)
-    seen, true = response.to_log(response.inverse(given, pair.frame)), response.to_log(light)
-    # what clips is the same in both
-    seen, true = (_shapes(np.clip(log, _DARK, 0)) for log in (seen, true))
-    if true.std() < _FLAT:
-        return
-    moved = _shift(seen, true)
-    alike, alike_moved = _alike(seen, true), _alike(seen, _moved(true, moved))
-    if max(alike, alike_moved) < _ALIKE:
-        raise ResponseError(
-            pair.frame,
-            f"expected a key that shows what the plate shows; their shapes agree to {max(alike, 0):.0%}, expected "
-            f"{_ALIKE:.0%} or more; take the key of this very frame",
-        )
-    if np.hypot(*moved) > _SHIFT and alike_moved > alike + 0.01:
-        raise ResponseError(
-            pair.frame,
-            f"expected a key in place; it is shifted against the plate by {moved[0]:.1f}, {moved[1]:.1f} pixels; "
-            "move it back",
-        )
-
-
-def _shapes(log: Image) -> Image:
-    """(H, W) of ln(H / clip + 0.01) (H, W, 3), without its level and without what may be noise."""
-    plane = log.mean(axis=2)
-    return np.asarray(cv2.GaussianBlur(plane, (0, 0), 1.5) - cv2.GaussianBlur(plane, (0, 0), 8), np.float32)
-
-
-def _alike(a: Image, b: Image) -> float:
-    """Correlation of two pictures of shapes."""
-    return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum() + 1e-12))
-
-
-def _moved(image: Image, by: tuple[float, float]) -> Image:
-    matrix = np.array([[1, 0, -by[0]], [0, 1, -by[1]]])
-    return np.asarray(cv2.warpAffine(image, matrix, image.shape[::-1], borderMode=cv2.BORDER_REPLICATE), np.float32)
-
-
-def _shift(a: Image, b: Image) -> tuple[float, float]:
-    """x and y by which b lies off a, pixels."""
-    window = cv2.createHanningWindow(a.shape[::-1], cv2.CV_32F)
-    (x, y), _ = cv2.phaseCorrelate(a, b, window)
-    return x, y
+    wrong = mismatch(response.to_log(response.inverse(given, pair.frame)), response.to_log(light))
+    if wrong:
+        raise ResponseError(pair.frame, wrong)

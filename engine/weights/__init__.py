@@ -12,10 +12,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from stpn.engine.aligned_network import AlignedFusion
     from stpn.engine.network import SwitchableTPN
+    from stpn.engine.properties.mask_network import MaskRefiner
+    from stpn.engine.properties.mask_segmentation import MaskSegmentation
 
-Network = TypeVar("Network", "SwitchableTPN", "AlignedFusion")
+Network = TypeVar("Network", "SwitchableTPN", "AlignedFusion", "MaskRefiner", "MaskSegmentation")
 
-__all__ = ["WeightsError", "kind_of", "load_aligned", "load_network", "save_network", "shipped"]
+__all__ = [
+    "WeightsError",
+    "kind_of",
+    "load_aligned",
+    "load_mask",
+    "load_mask_segmentation",
+    "load_network",
+    "save_network",
+    "shipped",
+]
 
 
 class WeightsError(Exception):
@@ -36,7 +47,9 @@ def shipped(name: str) -> Path:
     return path
 
 
-def save_network(path: Path, network: SwitchableTPN | AlignedFusion, metadata: Mapping[str, str]) -> None:
+def save_network(
+    path: Path, network: SwitchableTPN | AlignedFusion | MaskRefiner | MaskSegmentation, metadata: Mapping[str, str]
+) -> None:
     """Writes weights (float32) with the network's kind and config, and `metadata`."""
     from safetensors.torch import save_file
 
@@ -46,7 +59,7 @@ def save_network(path: Path, network: SwitchableTPN | AlignedFusion, metadata: M
 
 
 def kind_of(path: Path) -> str:
-    """The class whose weights a file says it holds: SwitchableTPN or AlignedFusion.
+    """The class whose weights a file says it holds: SwitchableTPN, AlignedFusion, MaskRefiner or MaskSegmentation.
 
     Raises:
         WeightsError: not a safetensors file.
@@ -81,6 +94,24 @@ def load_aligned(path: Path) -> AlignedFusion:
     network = _load(path, AlignedFusion, AlignedConfig)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
+
+
+def load_mask(path: Path) -> MaskRefiner:
+    """Reads the network of `--method aligned` for masks, as `load_network` does that of the paper."""
+    import torch
+
+    from stpn.engine.properties.mask_network import MaskConfig, MaskRefiner
+
+    network = _load(path, MaskRefiner, MaskConfig)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
+def load_mask_segmentation(path: Path) -> MaskSegmentation:
+    """Reads the paper's networks for masks, as `load_network` does that for color."""
+    from stpn.engine.properties.mask_segmentation import MaskSegmentation, SegmentationConfig
+
+    return _load(path, MaskSegmentation, SegmentationConfig)
 
 
 def _load(path: Path, kind: type[Network], config: type[Any]) -> Network:
