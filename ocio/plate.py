@@ -7,7 +7,7 @@ module is the way in: `inspect_plate` and `read_plate` for files, `new_plate` fo
 
 from stpn.ocio.plate_info import ChannelInfo, PartInfo, PlateError, PlateInfo, RawAttribute, Window
 from stpn.ocio.plate_pixels import Plate
-from stpn.ocio.plate_read import inspect_plate, read_plate
+from stpn.ocio.plate_read import empty_like, inspect_plate, read_plate
 from stpn.ocio.plate_write import new_plate, write_plate
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "PlateInfo",
     "RawAttribute",
     "Window",
+    "empty_like",
     "inspect_plate",
     "new_plate",
     "read_plate",

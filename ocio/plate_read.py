@@ -9,7 +9,7 @@ from types import MappingProxyType
 from stpn.ocio import exr, raster
 from stpn.ocio.exr_attributes import attribute_value
 from stpn.ocio.exr_header import MAGIC, ExrPart, HeaderError
-from stpn.ocio.plate_info import PartInfo, PlateError, PlateInfo
+from stpn.ocio.plate_info import PartInfo, PlateError, PlateInfo, RawAttribute
 from stpn.ocio.plate_pixels import Plate
 
 FORMATS = {".exr": "exr", ".sxr": "exr", ".mxr": "exr", **raster.FORMATS}
@@ -78,6 +78,47 @@ def inspect_plate(path: str | Path) -> PlateInfo:
     except OSError as error:
         raise PlateError(f"{path}: cannot be read: {error.strerror or error}") from None
     return PlateInfo(path, tuple(_part_info(part) for part in source.header.parts), "exr")
+
+
+# what an EXR says of the meaning of its color, of its channels, or of its picture as a whole
+_OF_CONTENT = frozenset(
+    {
+        "acesImageContainerFlag", "adoptedNeutral", "chromaticities", "colorInteropID", "idManifest", "multiView",
+        "oiio:ColorSpace", "preview", "renderingTransform", "lookModTransform", "whiteLuminance",
+    }
+)  # fmt: skip
+
+
+def empty_like(path: str | Path, part: int = 0) -> Plate:
+    """Return a plate of one part without channels, for `write_plate`: windows and attributes are those of a file.
+
+    What a file says of its color and its channels is left out, and a lossy compression becomes ZIP. Of another format
+    than EXR the metadata is kept that EXR has a name for.
+
+    Args:
+        path: The file; its pixels are not read.
+        part: The part to be like.
+
+    Raises:
+        PlateError: It cannot be read.
+    """
+    path = Path(path)
+    info = inspect_plate(path)
+    like = info.parts[part]
+    kept = {name: value for name, value in like.attributes.items() if name not in _OF_CONTENT}
+    compression = "zip" if like.compression in exr.LOSSY_TYPES or info.format != "exr" else like.compression
+    alone = PartInfo("", (), like.data_window, like.display_window, compression, "scanline", MappingProxyType(kept))
+    found = PlateInfo(path, (alone,), info.format)
+    if info.format != "exr":
+        return Plate(found, [{}])
+    raw: dict[str, RawAttribute] = exr.new_attributes(like.data_window, like.display_window)
+    with path.open("rb") as file:
+        header = exr.open_checked(file, path.stat().st_size).header
+    for name, attribute in header.parts[part].attributes.items():
+        about_ids = name.startswith("cryptomatte/")
+        if name not in {*exr.STRUCTURAL, *_OF_CONTENT, "displayWindow", "chunkCount", "version"} and not about_ids:
+            raw[name] = attribute
+    return Plate(found, [{}], new_attributes=raw)
 
 
 def read_plate(path: str | Path) -> Plate:

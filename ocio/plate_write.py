@@ -71,6 +71,7 @@ def write_plate(
     plate: Plate,
     *,
     replace: Mapping[str, Array] = MappingProxyType({}),
+    replace_elsewhere: Mapping[int, Mapping[str, Array]] = MappingProxyType({}),
     drop: Collection[str] = (),
     part: int = 0,
     compression: str = "keep",
@@ -85,6 +86,7 @@ def write_plate(
         plate: From `read_plate` or `new_plate`.
         replace: (H, W) each of the part's data window: half, float32 or uint32 for EXR; a known name is replaced (and
             takes the type of the array), a new one added.
+        replace_elsewhere: The same of other parts, by part; for EXR that was read from EXR.
         drop: Channels to leave out.
         part: The part that is changed.
         compression: "keep", or one by name for the changed part. A kept lossy one becomes ZIP where pixels are encoded
@@ -112,13 +114,20 @@ def write_plate(
     if not channels:
         raise PlateError(f"{path}: expected one channel or more to be left, all of part {part} are dropped")
     _check_channels(path, replace, shape, _TYPE_NAMES if format_name == "exr" else raster.DTYPES.values())
+    elsewhere: dict[int, dict[str, Array]] = {}
+    for other, added in replace_elsewhere.items():
+        where = plate.info.parts[other]
+        elsewhere[other] = {**plate.part_pixels(other), **_native(added)}
+        _check_channels(path, _native(added), (where.height, where.width), _TYPE_NAMES)
+    if elsewhere and (format_name != "exr" or plate.exr_source is None):
+        raise PlateError(f"{path}: expected an EXR that was read from EXR, where several parts change")
     _check_compression(path, "none" if compression == "keep" else compression)
     try:
         if format_name != "exr":
             return tuple(write_as_raster(path, format_name, plate, part, channels, attributes))
         changed = bool(replace or drop)
         notes: list[str] = []
-        flags, packed = _packed(path, plate, part, channels, changed, compression, attributes, notes)
+        flags, packed = _packed(path, plate, part, channels, elsewhere, changed, compression, attributes, notes)
         with written_whole(path) as temporary, temporary.open("x+b") as file:
             write_packed(file, flags, packed)
             size = file.tell()
@@ -137,6 +146,7 @@ def _packed(
     plate: Plate,
     part: int,
     channels: Mapping[str, Array],
+    elsewhere: Mapping[int, Mapping[str, Array]],
     changed: bool,
     compression: str,
     attributes: Mapping[str, object],
@@ -166,6 +176,9 @@ def _packed(
             wanted = (
                 _compression_of_changed(old.where, old.compression, compression, channels, notes) if encode else wanted
             )
+        elif old.index in elsewhere:
+            pixels, encode = elsewhere[old.index], True
+            wanted = _compression_of_changed(old.where, old.compression, "keep", pixels, notes)
         if encode:
             linear = frozenset(channel.name for channel in old.channels if channel.perceptually_linear)
             packed.append(exr.encoded_part(pixels, raw, wanted, linear))

@@ -7,19 +7,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from stpn.ocio.sequence import Sequence as Files
 from stpn.plugin.adapted_file import Record, adapted_path, digest, options_of, read_record
 from stpn.plugin.footage import Footage
 from stpn.plugin.frames_on_disk import refuse_missing
 from stpn.plugin.keys import key_frames, parted
-from stpn.plugin.networks import load_weights, weights_file
+from stpn.plugin.networks import Network, load_weights, weights_file
 from stpn.plugin.request import Request, RequestError, listed
 
 if TYPE_CHECKING:
-    from stpn.engine.aligned_network import AlignedFusion
-    from stpn.engine.network import SwitchableTPN
     from stpn.engine.training.adaptation import Division
 
 _FEWEST = 3
@@ -29,7 +27,7 @@ _MOST_STEPS = 100_000
 
 @dataclass(frozen=True)
 class Plan:
-    """An adaptation that is still to be made.
+    """An adaptation of the network for color that is still to be made.
 
     Attributes:
         path: where its result goes.
@@ -62,8 +60,46 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class MaskPlan:
+    """An adaptation of the network for mattes: made anew by every run, and left in no file.
+
+    Attributes:
+        steps: how long to train.
+        keys: what is learned from, ascending, whichever frames are rendered: so all chunks get the same network.
+        left_out: keys without a plate frame.
+    """
+
+    steps: int
+    keys: tuple[int, ...]
+    left_out: tuple[int, ...]
+
+    # motion is followed between no frames of the shot
+    reach: ClassVar[Sequence[int]] = ()
+
+    @property
+    def keys_read(self) -> Sequence[int]:
+        """The keys that are looked at."""
+        return self.keys
+
+    @property
+    def plates_read(self) -> Sequence[int]:
+        """The plate frames to be looked at."""
+        return self.keys
+
+    @property
+    def said(self) -> str:
+        """The decision in words."""
+        left_out = f"; no plate frame for {listed(self.left_out)}" if self.left_out else ""
+        return f"adapt: {self.steps} step{'s' * (self.steps != 1)} on keys {listed(self.keys)}{left_out}"
+
+    def plan(self, request: Request, cuts: Sequence[int], plate: Footage) -> MaskPlan:
+        """What is to be made: this."""
+        return self
+
+
+@dataclass(frozen=True)
 class Wanted:
-    """An adaptation that was asked for.
+    """An adaptation of the network for color that was asked for.
 
     Attributes:
         path: where adapted weights lie, or will.
@@ -86,6 +122,11 @@ class Wanted:
     def reach(self) -> Sequence[int]:
         """The plate frames to be looked at: from the first key to the last; none where there is nothing to be made."""
         return () if self.record is not None else range(min(self.keys), max(self.keys) + 1)
+
+    @property
+    def plates_read(self) -> Sequence[int]:
+        """As `reach`."""
+        return self.reach
 
     def plan(self, request: Request, cuts: Sequence[int], plate: Footage) -> Plan | None:
         """What is to be made; None where there is nothing.
@@ -123,9 +164,17 @@ def wrong_adaptation(request: Request) -> list[str]:
     if request.adapt is None:
         return []
     try:
-        parse_amount(request.adapt)
+        steps, _ = parse_amount(request.adapt)
     except RequestError as error:
-        return list(error.problems)
+        if request.property != "mask":
+            return list(error.problems)
+        steps = None
+    if request.property == "mask" and steps is None:
+        return [
+            f"--adapt: expected steps with --property mask, 1 to {_MOST_STEPS}, such as 80steps, got "
+            f"{request.adapt!r}: every chunk of a farm adapts by itself and must come to the same weights, which "
+            "minutes do not tell; name steps"
+        ]
     if request.method != "aligned":
         return [f"--adapt: expected --method aligned, got {request.method}; leave one of them out"]
     return []
@@ -147,8 +196,10 @@ def parse_amount(text: str) -> tuple[int | None, float | None]:
 
 def wanted(
     request: Request, output: Files, keys: Files, plate_on_disk: Sequence[int], keys_on_disk: Sequence[int]
-) -> Wanted | None:
+) -> Wanted | MaskPlan | None:
     """What --adapt asks for, and whether it is there; None where it asks for nothing.
+
+    Of mattes it is never there, and keys without a plate frame are left out.
 
     A file of adapted weights fits where it started from the same weights and learned from the same keys, seen the same
     way. Where only some frames are rendered (--frames), keys that are not on disk are not asked after.
@@ -160,11 +211,13 @@ def wanted(
 
     Raises:
         RequestError: the file would overwrite the weights it starts from or something foreign; or it is still to be
-            made, and there are too few keys, or frames are missing.
+            made, and there are too few keys, or frames or keys are missing.
     """
     weights = weights_file(request) if request.adapt is not None else None
     if weights is None:
         return None
+    if request.property == "mask":
+        return _wanted_of_mattes(request, keys, plate_on_disk, keys_on_disk)
     path = adapted_path(output)
     if os.path.realpath(weights) == os.path.realpath(path):
         raise RequestError(
@@ -193,9 +246,19 @@ def wanted(
     return Wanted(path, base, found, None)
 
 
-def chosen_network(
-    request: Request, adaptation: Wanted | None
-) -> tuple[SwitchableTPN | AlignedFusion | None, list[str]]:
+def _wanted_of_mattes(
+    request: Request, keys: Files, plate_on_disk: Sequence[int], keys_on_disk: Sequence[int]
+) -> MaskPlan:
+    steps, _ = parse_amount(request.adapt or "")
+    assert steps is not None
+    asked, there = key_frames(request, plate_on_disk, keys_on_disk), set(plate_on_disk)
+    learned = tuple(key for key in asked if key in there)
+    # fewer keys than another chunk has would make another network
+    refuse_missing(learned, keys_on_disk, keys, "key", "; --adapt learns from every key of the shot")
+    return MaskPlan(steps, learned, tuple(key for key in asked if key not in there))
+
+
+def chosen_network(request: Request, adaptation: Wanted | MaskPlan | None) -> tuple[Network | None, list[str]]:
     """The network to begin with, None where the method has none, and the decisions on it in words.
 
     Raises:
@@ -205,10 +268,10 @@ def chosen_network(
     if weights is None:
         return None, []
     said = [f"weights: {weights}, by --weights"] if request.weights is not None else []
-    if adaptation is not None and adaptation.record is not None:
+    if isinstance(adaptation, Wanted) and adaptation.record is not None:
         weights = adaptation.path
         said.append(f"adapt: {weights.name} fits and is used ({adaptation.record.verdict}); remove it to adapt again")
-    return load_weights(request.method, weights), said
+    return load_weights(request, weights), said
 
 
 def _too_few(keys: Sequence[int], cuts: Sequence[int]) -> RequestError:

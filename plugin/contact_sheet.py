@@ -1,38 +1,32 @@
-"""The contact sheet of a comparison: which columns and rows there are, and what is in their cells."""
+"""The contact sheet of a comparison: which rows there are, and what is written beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stpn.ocio.atomic import written_whole
 from stpn.plugin.comparison import Comparison
-from stpn.plugin.difference import Score, difference_picture
-from stpn.plugin.display import PLAIN, Picture, Size, resized
+from stpn.plugin.display import Picture, Size
 from stpn.plugin.frame_choice import distance
-from stpn.plugin.pictures import Pictures, pixel_aspect
-from stpn.plugin.sheet_drawing import Column, Row, drawn_sheet
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from stpn.plugin.frame_numbers import FrameNumbers
+from stpn.plugin.pictures import pixel_aspect
+from stpn.plugin.sheet_drawing import Row, drawn_sheet
+from stpn.plugin.view import RESULT, View, confidence_column, view_of
 
 _CELL_WIDTH = 360
 _CELL_HEIGHT = 420
 
-Cell = Callable[[int], Picture | None]
 
-
-def contact_sheet(comparison: Comparison, scores: Sequence[Score]) -> Picture:
+def contact_sheet(comparison: Comparison, numbers: Sequence[FrameNumbers]) -> Picture:
     """Draws the sheet; reads the frames of its rows only.
 
     Args:
         comparison: as `stpn.plugin.comparison.check` found it right.
-        scores: of all measured frames; empty without a reference.
+        numbers: of all measured frames; empty without a reference.
 
     Returns:
         (height, width, 3) uint8 RGB.
@@ -41,21 +35,24 @@ def contact_sheet(comparison: Comparison, scores: Sequence[Score]) -> Picture:
         PlateError: a file cannot be read.
     """
     size = cell_size(comparison.first.width, comparison.first.height, pixel_aspect(comparison.first))
-    columns = _columns(comparison, size)
-    by_frame = {score.frame: score for score in scores}
+    view = view_of(comparison.request.property).view(comparison, numbers, size)
+    columns = list(view.columns)
+    if comparison.confidence is not None:
+        columns.append(confidence_column(comparison.confidence, size))
+    by_frame = {one.frame: one for one in numbers}
 
-    def row(frame: int) -> Row:
-        notes = _notes(comparison, frame, by_frame.get(frame))
-        return Row(str(frame), notes, tuple(cell(frame) for _, cell in columns))
+    def row(place: tuple[int, str]) -> Row:
+        frame, strip = place
+        strips = view.strips(frame)
+        notes = [strip] if len(strips) > 1 else []
+        if strip == RESULT:
+            notes += _notes(comparison, view, frame, by_frame.get(frame))
+        title = str(frame) if strip == strips[0] else ""
+        return Row(title, tuple(notes), tuple(cell(frame, strip) for _, cell in columns))
 
     with ThreadPoolExecutor(comparison.request.threads) as pool:
-        rows = list(pool.map(row, comparison.rows))
-    plot: Callable[[Axes], None] | None = None
-    if scores:
-        from stpn.plugin.psnr_plot import draw_psnr
-
-        plot = partial(draw_psnr, scores=scores, keys=comparison.key_frames, rows=comparison.rows)
-    return drawn_sheet([column for column, _ in columns], rows, cell=size, footer=_footer(comparison), plot=plot)
+        rows = list(pool.map(row, [(frame, strip) for frame in comparison.rows for strip in view.strips(frame)]))
+    return drawn_sheet([column for column, _ in columns], rows, cell=size, footer=view.footer, plot=view.plot)
 
 
 def write_sheet(path: Path, sheet: Picture) -> None:
@@ -88,89 +85,14 @@ def cell_size(width: int, height: int, aspect: float = 1.0) -> Size:
     return max(round(shown * scale), 1), max(round(height * scale), 1)
 
 
-def _columns(comparison: Comparison, size: Size) -> list[tuple[Column, Cell]]:
-    """Titles, and what makes the cell of a frame."""
-
-    def shown(pictures: Pictures, frame: int) -> Picture | None:
-        if frame not in pictures.frames:
-            return None
-        linear, _ = pictures.linear(frame)
-        return comparison.display.picture(linear, pictures.space, size)
-
-    def column(pictures: Pictures, title: str) -> tuple[Column, Cell]:
-        return Column(title, Path(pictures.footage.files.pattern).name), partial(shown, pictures)
-
-    columns = [column(comparison.plate, "plate")]
-    if comparison.keys is not None:
-        columns.append(column(comparison.keys, "key"))
-    columns.append(column(comparison.result, "result"))
-    if comparison.reference is not None:
-        columns.append(column(comparison.reference, "reference"))
-        columns.append(_difference(comparison, comparison.reference, size))
-    if comparison.confidence is not None:
-        columns.append(_confidence(comparison, size))
-    return columns
-
-
-def _difference(comparison: Comparison, reference: Pictures, size: Size) -> tuple[Column, Cell]:
-    amplify = comparison.request.amplify
-
-    def cell(frame: int) -> Picture | None:
-        if frame not in reference.frames:
-            return None
-        return difference_picture(comparison.result, reference, frame, comparison.rec709, amplify, size)
-
-    ramp = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
-    white = 255 / amplify
-    ends = ("0", f"{white:.0f}" if white >= 10 else f"{white:.2g}")
-    return Column(f"difference × {amplify:g}", "|result - reference|, 8-bit sRGB", ramp, ends), cell
-
-
-def _confidence(comparison: Comparison, size: Size) -> tuple[Column, Cell]:
-    import matplotlib
-
-    confidences = comparison.confidence
-    assert confidences is not None
-    # Even steps of confidence are even steps to the eye, for color-blind ones too. Sure is dark and unsure glows: most
-    # of a picture is sure, and a sheet full of bright fields would draw the eye from the pictures.
-    steps = matplotlib.colormaps["magma_r"](np.arange(256))[:, :3]
-    colors = np.rint(steps * 255).astype(np.uint8)
-
-    def cell(frame: int) -> Picture | None:
-        if frame not in confidences.frames:
-            return None
-        small = resized(confidences.confidence(frame), size)
-        return np.asarray(colors[np.rint(small * 255).astype(np.uint8)], np.uint8)
-
-    return Column("confidence", Path(confidences.files.pattern).name, colors), cell
-
-
-def _notes(comparison: Comparison, frame: int, score: Score | None) -> tuple[str, ...]:
+def _notes(comparison: Comparison, view: View, frame: int, numbers: FrameNumbers | None) -> list[str]:
     notes = []
     keys = sorted(comparison.key_frames)
     if keys:
         away = distance(frame, keys)
         notes.append("key" if away == 0 else f"{away} from key")
-    if score is not None:
-        notes.append("identical" if score.is_identical else f"{score.psnr:.2f} dB")
-        if score.broken:
-            notes.append(f"{score.broken} px broken")
-    return tuple(notes)
-
-
-def _footer(comparison: Comparison) -> list[str]:
-    spaces: dict[str, list[str]] = {}
-    for pictures in (comparison.plate, comparison.keys, comparison.result, comparison.reference):
-        if pictures is not None:
-            spaces.setdefault(pictures.space.name, []).append(pictures.role)
-    one = len(spaces) == 1
-    color = "; ".join(name if one else f"{', '.join(roles)} in {name}" for name, roles in spaces.items())
-    first = comparison.first
-    lines = [
-        f"{first.width} × {first.height} pixels, {color}. Shown as {comparison.display.caption}."
-        if comparison.display.caption == PLAIN
-        else f"{first.width} × {first.height} pixels, {color}. Shown through {comparison.display.caption}."
-    ]
-    if comparison.reference is not None:
-        lines.append("Difference and PSNR: 8-bit sRGB values of the scene-linear light in Rec.709, clipped to 0..1.")
-    return lines
+    if numbers is not None:
+        notes += view.notes(numbers)
+        if numbers.broken:
+            notes.append(f"{numbers.broken} px broken")
+    return notes

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from stpn.plugin.request import RequestError
 
 
@@ -16,3 +19,16 @@ def choose_device(asked: str) -> tuple[str, str]:
             f"--device {asked}: expected auto or cpu; this version does not run on {asked} yet; use --device cpu"
         )
     return "cpu", "cpu, as asked" if asked == "cpu" else "cpu, the only one that this version runs on"
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """So many threads for torch, and then as many as before."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -77,13 +77,16 @@ class Display:
         caption: in words, for people.
     """
 
-    def __init__(self, config: Config, *, display: str | None = None, view: str | None = None) -> None:
+    def __init__(
+        self, config: Config, *, display: str | None = None, view: str | None = None, plain: bool = True
+    ) -> None:
         """Chooses plain sRGB, or a display and view of the config.
 
         Args:
             config: the config.
             display: None: the config's default where a view is named.
-            view: None: the display's default where a display is named; both None: plain sRGB.
+            view: None: the display's default where a display is named.
+            plain: both None: plain sRGB; false: the config's default display and its default view.
 
         Raises:
             ColorError: no such display or view; the closest names are in the message.
@@ -91,7 +94,7 @@ class Display:
         self._rec709 = Rec709(config)
         self._processor: Any = None
         self.caption = PLAIN
-        if display is None and view is None:
+        if plain and display is None and view is None:
             return
         native = config.native
         display = _named(display or native.getDefaultDisplay(), native.getDisplays(), "--display", config)

@@ -239,6 +239,7 @@ def _folders() -> Iterator[Finding]:
 def _use(ocio: str | None, whole: bool) -> Iterator[Finding]:
     """What `stpn propagate` would use by default, and whether it carries a picture."""
     from stpn.plugin.device import choose_device
+    from stpn.plugin.properties.kinds import chosen_method
 
     defaults = Request("", "", "")
     try:
@@ -247,7 +248,7 @@ def _use(ocio: str | None, whole: bool) -> Iterator[Finding]:
         yield Finding("use", "device", "none", ERROR, _one_line(error))
     else:
         yield Finding("use", "device", why)
-    yield Finding("use", "method", defaults.method)
+    yield Finding("use", "method", chosen_method(defaults))
     yield Finding("use", "threads", str(defaults.threads or os.cpu_count() or 1))
     if not whole:
         yield Finding("use", "trial", "not made, see the errors above", ERROR, "mend what is marked as error")

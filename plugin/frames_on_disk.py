@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -62,17 +62,28 @@ def inspected(paths: Sequence[Path], threads: int) -> list[PlateInfo]:
     return infos
 
 
-def differing(plates: Sequence[PlateInfo], keys: Sequence[PlateInfo]) -> list[str]:
-    """Sizes and windows, of the parts with the color, that are not those of the first plate frame."""
+def differing(
+    plates: Sequence[PlateInfo], keys: Sequence[PlateInfo], key_parts: Collection[int] | None = None
+) -> list[str]:
+    """Sizes and windows that are not those of the first plate frame.
+
+    Args:
+        plates: what the plate frames hold; of each the part with the color counts.
+        keys: what the keys hold.
+        key_parts: the parts of the keys that count; None: those with the color.
+    """
     first = plates[0]
     expected = color_part(first)[1]
     problems = []
-    for info in (*plates[1:], *keys):
-        part = color_part(info)[1]
+    parts = [(info, color_part(info)[1], "") for info in plates[1:]]
+    for info in keys:
+        found = key_parts if key_parts is not None else (color_part(info)[0],)
+        parts += [(info, info.parts[index], f" in part {index}" * (len(found) > 1)) for index in sorted(found)]
+    for info, part, where in parts:
         if (part.width, part.height) != (expected.width, expected.height):
             problems.append(
                 f"{info.path}: expected {expected.width} x {expected.height} pixels as {first.path.name} has, "
-                f"got {part.width} x {part.height}"
+                f"got {part.width} x {part.height}{where}"
             )
         elif info.format == first.format == "exr":
             for name, window, wanted in (
@@ -80,5 +91,7 @@ def differing(plates: Sequence[PlateInfo], keys: Sequence[PlateInfo]) -> list[st
                 ("display window", part.display_window, expected.display_window),
             ):
                 if window != wanted:
-                    problems.append(f"{info.path}: expected {name} {wanted} as {first.path.name} has, got {window}")
+                    problems.append(
+                        f"{info.path}: expected {name} {wanted} as {first.path.name} has, got {window}{where}"
+                    )
     return problems

@@ -17,9 +17,9 @@ from stpn.engine.cuts import Findings, cut_guide, search
 from stpn.engine.expected_confidence import REACH, SIDE, Reach, expected_confidence
 from stpn.engine.key_choice import Proposal, Prospect, propose
 from stpn.ocio.plate import PlateError, read_plate
-from stpn.plugin.color import exposure, lightness
 from stpn.plugin.cut_search import small_luminance, what_was_found
 from stpn.plugin.keys_request import DEFAULT_ADDED, Task
+from stpn.plugin.properties.lightness import exposure, lightness
 
 Image = NDArray[np.float32]
 Guide8 = NDArray[np.uint8]

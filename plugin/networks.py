@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from stpn.plugin.request import Request, RequestError
 
 if TYPE_CHECKING:
     from stpn.engine.aligned_network import AlignedFusion
     from stpn.engine.network import SwitchableTPN
+    from stpn.engine.properties.mask_network import MaskRefiner
 
-# what is shipped for each method that has a network
-_SHIPPED = {"aligned": "aligned", "stpn": "color"}
+Network: TypeAlias = "SwitchableTPN | AlignedFusion | MaskRefiner"
+"""What a method may need to have learned."""
+
+# what is shipped for each property and each of its methods that has a network
+_SHIPPED = {
+    ("color", "aligned"): "aligned",
+    ("color", "stpn"): "color",
+    ("hdr", "aligned"): "hdr",
+    ("hdr", "stpn"): "hdr_stpn",
+    ("mask", "aligned"): "mask",
+}
+# of the property, and of what the paper's network is guided by
+_CHANNELS = {"color": (2, 1), "hdr": (3, 3)}
 
 
 def wrong_weights(request: Request) -> list[str]:
     """What is wrong with --weights whatever the files hold."""
-    if request.weights is None or request.method != "flow":
+    if request.weights is None or (request.property, request.method) in _SHIPPED:
         return []
-    return ["--weights: expected a method with a network, aligned or stpn, got --method flow; leave one of them out"]
+    known = " or ".join(method for prop, method in _SHIPPED if prop == request.property)
+    return [
+        f"--weights: expected a method with a network, {known}, got --method {request.method}; leave one of them out"
+    ]
 
 
 def weights_file(request: Request) -> Path | None:
@@ -30,34 +45,49 @@ def weights_file(request: Request) -> Path | None:
     """
     from stpn.engine.weights import WeightsError, shipped
 
-    if request.method not in _SHIPPED:
+    name = _SHIPPED.get((request.property, request.method))
+    of = "" if request.property == "color" else f" of --property {request.property}"
+    if name is None:
         return None
     if request.weights is not None:
         return Path(request.weights)
     try:
-        return shipped(_SHIPPED[request.method])
+        return shipped(name)
     except WeightsError as error:
-        raise RequestError(f"--method {request.method}: {error}; name others with --weights FILE") from error
+        raise RequestError(f"--method {request.method}{of}: {error}; name others with --weights FILE") from error
 
 
-def load_weights(method: str, path: Path) -> SwitchableTPN | AlignedFusion:
-    """The network of a method with weights.
+def load_weights(request: Request, path: Path) -> Network:
+    """The network of a request's method with weights.
 
     Raises:
         RequestError: the file is not there, is none of weights, or holds those of another network.
     """
-    from stpn.engine.weights import WeightsError, load_aligned, load_network
+    from stpn.engine.weights import WeightsError, load_aligned, load_mask, load_network
 
     try:
-        if method == "aligned":
-            return load_aligned(path)
+        if request.property == "mask":
+            return load_mask(path)
+        if request.method == "aligned":
+            aligned = load_aligned(path)
+            _refuse_other_channels(request, path, ("property",), (aligned.config.channels,))
+            return aligned
         network = load_network(path)
     except WeightsError as error:
-        raise RequestError(f"--method {method}: {error}") from error
-    channels = (network.config.property_channels, network.config.guide_channels)
-    if channels != (2, 1):
-        raise RequestError(
-            f"--method {method}: {path}: expected a network for color, property of 2 channels and guide of 1, got "
-            f"{channels[0]} and {channels[1]}"
-        )
+        raise RequestError(f"--method {request.method}: {error}") from error
+    found = (network.config.property_channels, network.config.guide_channels)
+    _refuse_other_channels(request, path, ("property", "guide"), found)
     return network
+
+
+def _refuse_other_channels(request: Request, path: Path, names: tuple[str, ...], found: tuple[int, ...]) -> None:
+    wanted = _CHANNELS[request.property][: len(found)]
+    if found != wanted:
+        expected = " and ".join(
+            f"{name} of {count}{' channels' * (index == 0)}"
+            for index, (name, count) in enumerate(zip(names, wanted, strict=True))
+        )
+        raise RequestError(
+            f"--method {request.method}: {path}: expected a network for {request.property}, {expected}, got "
+            f"{' and '.join(map(str, found))}"
+        )

@@ -38,6 +38,14 @@ class Pictures:
         """The color space of all frames."""
         return self.footage.space
 
+    def code(self, frame: int) -> Image:
+        """RGB (H, W, 3) float32 of a frame as it is stored; integers scaled to 0..1.
+
+        Raises:
+            PlateError: the file cannot be read.
+        """
+        return read_plate(self.footage.files.path(frame)).color(self.footage.part)
+
     def linear(self, frame: int) -> tuple[Image, int]:
         """Scene-linear light of a frame.
 
@@ -48,7 +56,7 @@ class Pictures:
         Raises:
             PlateError: the file cannot be read.
         """
-        image = read_plate(self.footage.files.path(frame)).color(self.footage.part)
+        image = self.code(frame)
         self.space.decode(image)
         broken = int(np.count_nonzero(~np.isfinite(image).all(axis=2)))
         if broken:

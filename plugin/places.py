@@ -11,19 +11,22 @@ from stpn.plugin.request import RequestError
 
 
 def refuse_places(
-    inputs: dict[str, tuple[Sequence, list[int]]], outputs: dict[str, Sequence | None], frames: Iterable[int]
+    inputs: dict[str, tuple[Sequence, list[int]]],
+    outputs: dict[str, Sequence | None],
+    frames: Iterable[int],
+    wrong_output: str | None,
 ) -> None:
     """Results must go where no input and no other result lies.
 
     Args:
-        inputs: files and frames there are, by option; one is --plate.
+        inputs: files and frames there are, by option.
         outputs: files by option; None: not written.
         frames: what will be written.
+        wrong_output: what is expected of the extension of --output, where it is another one.
 
     Raises:
         RequestError: what is wrong with each.
     """
-    plate = Path(inputs["--plate"][0].pattern)
     problems = []
     taken = {name: option for option, (files, found) in inputs.items() for name in _places(files, found)}
     for option, files in outputs.items():
@@ -32,10 +35,8 @@ def refuse_places(
         suffix = Path(files.pattern).suffix.lower()
         if option == "--confidence" and suffix != ".exr":
             problems.append(f"{files.pattern}: expected .exr for the confidence, got {suffix or 'no extension'}")
-        elif suffix not in (plate.suffix.lower(), ".exr"):
-            problems.append(
-                f"{files.pattern}: expected {plate.suffix} as the plate has, or .exr, got {suffix or 'no extension'}"
-            )
+        elif option == "--output" and wrong_output is not None:
+            problems.append(f"{files.pattern}: {wrong_output}, got {suffix or 'no extension'}")
         places = _places(files, frames)
         there = next((taken[place] for place in places if place in taken), None)
         if there is not None:

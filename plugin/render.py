@@ -7,32 +7,26 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stpn.engine.carriers import AlignedCarrier, Carrier, FlowCarrier, Key, NetworkCarrier
-from stpn.ocio.plate import PartInfo, PlateError, inspect_plate, new_plate, read_plate, write_plate
-from stpn.plugin import color
+from stpn.engine.carriers import Carrier
+from stpn.ocio.plate import PartInfo, PlateError, inspect_plate, new_plate, write_plate
+from stpn.plugin.adaptation_plan import MaskPlan
 from stpn.plugin.keys import Span
 from stpn.plugin.memory import return_free_memory
 from stpn.plugin.progress import Status
+from stpn.plugin.properties.interface import Result
+from stpn.plugin.reading import Cancelled, Reader, RenderError, telling
 from stpn.plugin.shot import Shot
 
+__all__ = ["Cancelled", "Frame", "RenderError", "done", "prepare", "render"]
+
 Image = NDArray[np.float32]
-
-
-class RenderError(Exception):
-    """A frame could not be made; the message says which and why."""
-
-
-class Cancelled(Exception):
-    """Somebody asked to stop; every file that is there is whole."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +63,15 @@ def prepare(shot: Shot, cancelled: threading.Event | None = None, status: Status
     Raises:
         RenderError, Cancelled: as for `render`.
     """
-    work, cancelled = _Work(shot, threading.Event()), cancelled or threading.Event()
-    if shot.adaptation is None or all(work.done(frame) for span in shot.spans() for frame in span.targets):
+    if shot.adaptation is None or all(done(shot, frame) for span in shot.spans() for frame in span.targets):
         return shot
+    if isinstance(shot.adaptation, MaskPlan):
+        from stpn.plugin.mask_adaptation import adapted_to_mattes
+
+        return adapted_to_mattes(shot, cancelled or threading.Event(), status)
     from stpn.plugin.adaptation import adapted
 
-    return adapted(shot, cancelled, status)
+    return adapted(shot, cancelled or threading.Event(), status)
 
 
 def render(shot: Shot, cancelled: threading.Event | None = None) -> Iterator[Frame]:
@@ -89,14 +86,18 @@ def render(shot: Shot, cancelled: threading.Event | None = None) -> Iterator[Fra
         Cancelled: `cancelled` was set.
     """
     shot = prepare(shot, cancelled)
-    work = _Work(shot, cancelled or threading.Event())
     # frames run side by side, so threads within one would get in each other's way; and results would depend on them
     cv2.setNumThreads(1)
     if shot.network is not None:
         import torch
 
         torch.set_num_threads(1)
-    with ThreadPoolExecutor(shot.threads, thread_name_prefix="stpn-render") as pool:
+    with (
+        ThreadPoolExecutor(shot.threads, thread_name_prefix="stpn-render") as pool,
+        ThreadPoolExecutor(shot.threads, thread_name_prefix="stpn-render-within") as inner,
+    ):
+        reader = Reader(shot.plate.files, shot.keys, cancelled or threading.Event(), pool, inner)
+        work = _Work(shot, reader)
         try:
             by_first = {span.targets[0]: span for span in shot.spans()}
             keys = set(shot.key_frames)
@@ -104,135 +105,89 @@ def render(shot: Shot, cancelled: threading.Event | None = None) -> Iterator[Fra
                 if frame in keys:
                     yield work.key(frame)
                 elif frame in by_first:
-                    yield from work.span(by_first[frame], pool)
+                    yield from work.span(by_first[frame])
                     return_free_memory()
         except BaseException:
-            work.cancelled.set()  # what still waits in the pool returns at once
+            reader.cancelled.set()  # what still waits in the pool returns at once
             raise
 
 
 class _Work:
     """The steps of a render; the order of what is done stands in `render`."""
 
-    def __init__(self, shot: Shot, cancelled: threading.Event) -> None:
-        self.shot = shot
-        self.cancelled = cancelled
+    def __init__(self, shot: Shot, reader: Reader) -> None:
+        self.shot, self.reader = shot, reader
 
     def key(self, frame: int) -> Frame:
         """Writes a key frame: the key itself, beside everything else of the plate."""
         start = time.perf_counter()
-        if self.done(frame):
+        if done(self.shot, frame):
             return Frame(frame, self.shot.output.path(frame), "skipped", (frame,), None, 0.0)
-        self._check_cancelled()
         with telling(frame):
-            channels = color.key_as_given(read_plate(self.shot.keys.files.path(frame)), self.shot)
-            notes = self._write(frame, channels, None)
+            notes = self._write(frame, self.shot.prop.key_frame(frame, self.reader), None)
         return Frame(frame, self.shot.output.path(frame), "key", (frame,), 1.0, time.perf_counter() - start, notes)
 
-    def span(self, span: Span, pool: ThreadPoolExecutor) -> Iterator[Frame]:
+    def span(self, span: Span) -> Iterator[Frame]:
         """Renders the frames that the same keys serve."""
-        missing = [frame for frame in span.targets if not self.done(frame)]
-        carrier = self._carrier(span, missing, pool) if missing else None
+        shot = self.shot
+        missing = [frame for frame in span.targets if not done(shot, frame)]
+        carrier = shot.prop.carrier(span, missing, self.reader, shot.network, shot.flashes) if missing else None
         left = set(missing)
 
         def one(frame: int) -> Frame:
             if carrier is None or frame not in left:
-                return Frame(frame, self.shot.output.path(frame), "skipped", span.keys, None, 0.0)
+                return Frame(frame, shot.output.path(frame), "skipped", span.keys, None, 0.0)
             return self._carried(frame, span, carrier)
 
-        yield from _in_order(pool, one, span.targets, self.shot.threads + 1)
-
-    def _carrier(self, span: Span, targets: list[int], pool: ThreadPoolExecutor) -> Carrier:
-        shot = self.shot
-        keys = span.keys
-        frames: Iterable[int] = Span(span.before, span.after, tuple(targets)).reach
-        if shot.request.method == "stpn":
-            frames = sorted({*keys, *targets})
-        luminances: dict[int, Image] = {}
-        for frame, luminance in zip(frames, pool.map(self._luminance, frames), strict=True):
-            luminances[frame] = luminance
-        factor = color.exposure([luminances[key] for key in keys])
-        carried = [Key(key, self._property(key, luminances[key])) for key in keys]
-        lightness = {f: color.lightness(luminances.pop(f), factor, shot.working) for f in frames}
-        if shot.request.method != "stpn":
-            _look_past(shot.flashes, lightness, span)
-        self._check_cancelled()
-
-        def parallel(function: Callable[..., Image], items: Iterable[Any]) -> Iterable[Image]:
-            def checked(item: Any) -> Image:
-                self._check_cancelled()
-                return function(item)
-
-            return pool.map(checked, items)
-
-        if shot.network is None:
-            return FlowCarrier(carried, lightness, targets, parallel)
-        from stpn.engine.network import SwitchableTPN
-
-        if isinstance(shot.network, SwitchableTPN):
-            return NetworkCarrier(carried, lightness, shot.network)
-        return AlignedCarrier(carried, lightness, targets, shot.network, parallel)
-
-    def _luminance(self, frame: int) -> Image:
-        self._check_cancelled()
-        with telling(frame):
-            return color.luminance(read_plate(self.shot.plate.files.path(frame)), self.shot)
-
-    def _property(self, key: int, plate_luminance: Image) -> Image:
-        with telling(key):
-            return color.key_property(read_plate(self.shot.keys.files.path(key)), plate_luminance, self.shot)
+        yield from _in_order(self.reader, one, span.targets, shot.threads + 1)
 
     def _carried(self, frame: int, span: Span, carrier: Carrier) -> Frame:
-        self._check_cancelled()
+        self.reader.check_cancelled()
         start = time.perf_counter()
         with telling(frame):
-            ab, confidence = carrier.carry(frame)
-            plate = read_plate(self.shot.plate.files.path(frame))
-            notes = self._write(frame, color.colored(plate, ab, self.shot), confidence, plate)
+            values, confidence = carrier.carry(frame)
+            result = self.shot.prop.carried_frame(frame, values, span, self.reader)
+            notes = self._write(frame, result, confidence)
         return Frame(
             frame, self.shot.output.path(frame), "carried", span.keys, float(confidence.mean()),
             time.perf_counter() - start, notes,
         )  # fmt: skip
 
-    def _write(
-        self, frame: int, channels: dict[str, NDArray[Any]], confidence: Image | None, plate: Any = None
-    ) -> tuple[str, ...]:
+    def _write(self, frame: int, result: Result, confidence: Image | None) -> tuple[str, ...]:
         """Writes the confidence first: a result that is there has its confidence beside it."""
         shot = self.shot
-        plate = plate or read_plate(shot.plate.files.path(frame))
         if shot.confidence is not None:
             path = shot.confidence.path(frame)
             path.parent.mkdir(parents=True, exist_ok=True)
-            part = plate.info.parts[shot.plate.part]
+            part = shot.plate.info.parts[shot.plate.part]
             if confidence is None:
                 confidence = np.ones((part.height, part.width), np.float32)
-            windows = {"data_window": part.data_window, "display_window": part.display_window}
-            write_plate(path, new_plate({"confidence": confidence.astype(np.float16)}, **windows))
+            sure = {"confidence": confidence.astype(np.float16)}
+            write_plate(path, new_plate(sure, data_window=part.data_window, display_window=part.display_window))
         path = shot.output.path(frame)
         path.parent.mkdir(parents=True, exist_ok=True)
-        return write_plate(
+        others = {part: channels for part, channels in result.channels.items() if part != result.part}
+        notes = write_plate(
             path,
-            plate,
-            replace=channels,
-            drop=[name for name in shot.plate.channels if name not in channels],
-            part=shot.plate.part,
+            result.plate,
+            replace=result.channels.get(result.part, {}),
+            replace_elsewhere=others,
+            drop=result.drop,
+            part=result.part,
             compression=shot.request.compression,
-            attributes=color.space_attributes(shot.plate.space) if shot.writes_linear else {},
+            attributes=result.attributes,
         )
+        return (*result.notes, *notes)
 
-    def done(self, frame: int) -> bool:
-        """Whether --skip-existing holds for a frame: what is asked for is there, whole and of the right size."""
-        if not self.shot.request.skip_existing:
-            return False
-        shot = self.shot
-        wanted = shot.plate.info.parts[shot.plate.part]
-        return _whole(shot.output.path(frame), shot.plate.part, wanted) and (
-            shot.confidence is None or _whole(shot.confidence.path(frame), 0, wanted)
-        )
 
-    def _check_cancelled(self) -> None:
-        if self.cancelled.is_set():
-            raise Cancelled
+def done(shot: Shot, frame: int) -> bool:
+    """Whether --skip-existing holds for a frame: what is asked for is there, whole and of the right size."""
+    if not shot.request.skip_existing:
+        return False
+    wanted = shot.plate.info.parts[shot.plate.part]
+    return _whole(shot.output.path(frame), shot.prop.output_part, wanted) and (
+        shot.confidence is None or _whole(shot.confidence.path(frame), 0, wanted)
+    )
 
 
 def _whole(path: Path, part: int, wanted: PartInfo) -> bool:
@@ -243,31 +198,11 @@ def _whole(path: Path, part: int, wanted: PartInfo) -> bool:
     return part < len(parts) and (parts[part].width, parts[part].height) == (wanted.width, wanted.height)
 
 
-def _look_past(flashes: Iterable[int], lightness: dict[int, Image], span: Span) -> None:
-    """Matches a flash as if it were the frame beside it, on the side of a key: motion that starts from it, or leads
-    through it, would be lost. Its luminance in the result is its own all the same."""
-    beside = -1 if span.before is not None else 1
-    for frame in sorted(flashes, reverse=beside > 0):
-        if frame in lightness and frame + beside in lightness and frame not in span.keys:
-            lightness[frame] = lightness[frame + beside]
-
-
-@contextmanager
-def telling(frame: int) -> Iterator[None]:
-    """Names the frame in whatever goes wrong within."""
-    try:
-        yield
-    except (PlateError, OSError, MemoryError) as error:
-        raise RenderError(f"frame {frame}: {str(error) or type(error).__name__}") from error
-
-
-def _in_order(
-    pool: ThreadPoolExecutor, work: Callable[[int], Frame], items: Iterable[int], ahead: int
-) -> Iterator[Frame]:
+def _in_order(reader: Reader, work: Callable[[int], Frame], items: Iterable[int], ahead: int) -> Iterator[Frame]:
     """Results in the order of the items, with so many under way that memory stays bounded."""
     waiting: deque[Future[Frame]] = deque()
     for item in items:
-        waiting.append(pool.submit(work, item))
+        waiting.append(reader.submit(work, item))
         if len(waiting) >= ahead:
             yield waiting.popleft().result()
     while waiting:

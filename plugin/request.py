@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+PROPERTIES = ("color", "hdr", "mask", "channels")
 METHODS = ("aligned", "flow", "stpn")
+CHANNEL_CURVES = ("linear", "log")
+MASK_OUTPUTS = ("alone", "plate")
 KEYS_USED = ("both", "previous", "next")
 DEVICES = ("auto", "cpu", "cuda", "tensorrt")
 
@@ -30,6 +33,7 @@ class Request:
 
     Attributes:
         plate, keys, output: patterns of numbered files.
+        property: what is carried.
         interval: frames from key to key; None: every key file there is, or `key_frames`.
         first_key: frame of the first key; None: the first key file.
         key_frames: frame range of the keys, in place of an interval.
@@ -38,8 +42,16 @@ class Request:
         colorspace, keys_colorspace: a space of the config, or auto.
         ocio: a config; None: $OCIO, else the built-in one.
         working: the curve of the lightness that is matched: linear (CIE lightness), or a log space of the config.
+        channels: patterns of the channels to carry, comma separated; for channels.
+        channels_curve: curve in which channels are blended: linear or log.
+        mask_labels: whether the keys hold object numbers; for mask.
+        mask_output: alone: the mattes only; plate: in a copy of the plate's file.
+        ldr_curve: the plate's color space; None: its curve is fitted to the keys; for hdr.
+        hdr_colorspace: scene-linear space of the result; None: the keys' own light.
+        method: auto: the best there is for the property.
         weights: a file of weights for the method's network; None: those that are shipped.
-        adapt: how long to adapt the network to the keys: minutes, or steps such as 300steps; None: not at all.
+        adapt: how long to adapt the network to the keys: minutes, or steps such as 300steps; of mattes
+            steps alone; None: not at all.
         confidence: pattern for the confidence; None: not written.
         compression: keep, or one by name.
         threads: 0: as many as there are processors.
@@ -48,6 +60,7 @@ class Request:
     plate: str
     keys: str
     output: str
+    property: str = "color"
     interval: int | None = None
     first_key: int | None = None
     key_frames: str | None = None
@@ -56,7 +69,13 @@ class Request:
     keys_colorspace: str = "auto"
     ocio: str | None = None
     working: str = "linear"
-    method: str = "aligned"
+    channels: str | None = None
+    channels_curve: str = "linear"
+    mask_labels: bool = False
+    mask_output: str = "alone"
+    ldr_curve: str | None = None
+    hdr_colorspace: str | None = None
+    method: str = "auto"
     keys_used: str = "both"
     cuts: str = "auto"
     weights: str | None = None

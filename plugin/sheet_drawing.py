@@ -224,7 +224,8 @@ def _write_titles(pen: _Pen, layout: Layout, columns: Sequence[Column]) -> None:
         left = layout.column_left(index)
         pen.text(left, MARGIN - 2, column.title, 15, BRIGHT, weight="bold")
         if column.subtitle:
-            pen.text(left, MARGIN + 20, pen.fitted(column.subtitle, 12, layout.column_width - 2), 12, QUIET)
+            room = layout.column_width - 2 - (_legend_width(column) if _is_below(layout, column) else 0)
+            pen.text(left, MARGIN + 20, pen.fitted(column.subtitle, 12, room), 12, QUIET)
         if column.scale is not None:
             x, y = _legend_place(layout, index, column)
             low, high = column.scale_ends
@@ -235,7 +236,19 @@ def _write_titles(pen: _Pen, layout: Layout, columns: Sequence[Column]) -> None:
 def _legend_place(layout: Layout, index: int, column: Column) -> tuple[int, int]:
     """Left and top of a column's legend, at the right of its title."""
     right = layout.column_left(index) + max(layout.cell[0], _LEAST_COLUMN)
-    return right - 8 - 8 * len(column.scale_ends[1]) - _LEGEND[0], MARGIN + 3
+    below = 21 if _is_below(layout, column) else 0
+    return right - 8 - 8 * len(column.scale_ends[1]) - _LEGEND[0], MARGIN + 3 + below
+
+
+def _is_below(layout: Layout, column: Column) -> bool:
+    """Whether the legend stands beside the subtitle, because its ends are too long to stand beside the title."""
+    long = column.scale is not None and len("".join(column.scale_ends)) > 3
+    return long and 10 * len(column.title) + _legend_width(column) > layout.column_width
+
+
+def _legend_width(column: Column) -> int:
+    """With its ends."""
+    return 8 * len("".join(column.scale_ends)) + _LEGEND[0] + 20
 
 
 def _write_rows(pen: _Pen, layout: Layout, rows: Sequence[Row]) -> None:

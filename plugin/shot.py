@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from stpn.engine.cuts import Findings
 from stpn.ocio.config import ColorError, load_config
 from stpn.ocio.exr_attributes import COMPRESSIONS
 from stpn.ocio.plate import PlateError
 from stpn.ocio.sequence import Sequence, SequenceError
-from stpn.ocio.spaces import WorkingCurve, working_curve
-from stpn.plugin.adaptation_plan import Plan, chosen_network, wanted, wrong_adaptation
+from stpn.plugin.adaptation_plan import MaskPlan, Plan, chosen_network, wanted, wrong_adaptation
 from stpn.plugin.cut_search import find_cuts, given_cuts, what_was_found
 from stpn.plugin.device import choose_device
-from stpn.plugin.footage import Footage, open_footage, unlike_the_first
-from stpn.plugin.frames_on_disk import differing, frames_there, inspected, refuse_missing
+from stpn.plugin.footage import Footage
+from stpn.plugin.frames_on_disk import frames_there, inspected, refuse_missing
 from stpn.plugin.keys import Span, frames_of, key_frames, serving_keys, spans
-from stpn.plugin.networks import wrong_weights
+from stpn.plugin.networks import Network, wrong_weights
 from stpn.plugin.places import refuse_places
+from stpn.plugin.properties.interface import Material, Property
+from stpn.plugin.properties.kinds import chosen_method, wrong_kind, wrong_output
+from stpn.plugin.properties.opening import open_property
+from stpn.plugin.reading import Reader, RenderError
 from stpn.plugin.request import DEVICES, KEYS_USED, METHODS, Request, RequestError, first_of, listed
-
-if TYPE_CHECKING:
-    from stpn.engine.aligned_network import AlignedFusion
-    from stpn.engine.network import SwitchableTPN
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,16 @@ class Shot:
     """A request that was found right, with everything that rendering needs.
 
     Attributes:
-        request: as asked.
-        plate, keys: what goes in.
+        request: as asked, with the method that was chosen.
+        plate: what motion and cuts are told from.
+        keys: where each key lies.
+        prop: the property, which reads plate and keys and makes the results.
         output, confidence: where results go; `confidence` None: not written.
         frames: what to render, ascending.
         key_frames: ascending; each has a key file.
         cuts: first frames of new shots, ascending, as given or among the frames that motion would go through; no key
             serves across them.
         flashes: frames unlike both sides among those, ascending; none where cuts were given.
-        working: the curve of the lightness that is matched.
         device: what the network runs on.
         network: the weights, for the methods that have any.
         threads: how many at most.
@@ -51,29 +52,19 @@ class Shot:
 
     request: Request
     plate: Footage
-    keys: Footage
+    keys: Sequence
+    prop: Property
     output: Sequence
     confidence: Sequence | None
     frames: tuple[int, ...]
     key_frames: tuple[int, ...]
     cuts: tuple[int, ...]
     flashes: tuple[int, ...]
-    working: WorkingCurve
     device: str
-    network: SwitchableTPN | AlignedFusion | None
+    network: Network | None
     threads: int
     decisions: tuple[str, ...] = field(default=())
-    adaptation: Plan | None = None
-
-    @property
-    def output_format(self) -> str:
-        """The format of the results: the plate's own, or exr."""
-        return "exr" if Path(self.output.pattern).suffix.lower() == ".exr" else self.plate.info.format
-
-    @property
-    def writes_linear(self) -> bool:
-        """Whether a plate that is no EXR goes to EXR, which then holds scene-linear light in the plate's primaries."""
-        return self.output_format == "exr" != self.plate.info.format
+    adaptation: Plan | MaskPlan | None = None
 
     def spans(self) -> list[Span]:
         """The frames to carry to, grouped by the keys that serve them."""
@@ -86,7 +77,10 @@ def check(request: Request) -> Shot:
     Raises:
         RequestError: what is wrong, all of it that can be told at once.
     """
+    request = replace(request, method=chosen_method(request))
     problems = _wrong_options(request)
+    if wrong_kind(request):  # whatever else may be wrong depends on it
+        raise RequestError(*problems)
     try:
         shot = _checked(request, look=not problems)
     except RequestError as error:
@@ -115,7 +109,7 @@ def _wrong_options(request: Request) -> list[str]:
             f"--compression {request.compression}: expected an output of .exr, got {suffix or 'no extension'}; "
             "leave it out"
         )
-    problems += wrong_weights(request) + wrong_adaptation(request)
+    problems += wrong_kind(request) or wrong_weights(request) + wrong_adaptation(request)
     try:
         choose_device(request.device)
     except RequestError as error:
@@ -137,44 +131,38 @@ def _checked(request: Request, *, look: bool) -> Shot:
     all_keys = sorted({*keys, *adapt.keys_read}) if adapt else keys
     reached = {f for span in spans(frames, keys, request.keys_used, cuts or ()) for f in span.reach}
     crossed = sorted(reached.union(adapt.reach if adapt else ()))
-    needed = sorted({*frames, *crossed})
+    needed = sorted({*frames, *crossed, *(adapt.plates_read if adapt else ())})
     refuse_missing(needed, plate_on_disk, plate_files, "plate", "; motion needs every frame from a key to its frames")
     threads = request.threads if request.threads > 0 else os.cpu_count() or 1
     inputs = {"--plate": (plate_files, plate_on_disk), "--keys": (key_files, keys_on_disk)}
-    refuse_places(inputs, {"--output": output, "--confidence": confidence}, frames)
+    refuse_places(inputs, {"--output": output, "--confidence": confidence}, frames, wrong_output(request))
 
     infos = inspected([plate_files.path(f) for f in needed] + [key_files.path(k) for k in all_keys], threads)
     plate_infos, key_infos = infos[: len(needed)], infos[len(needed) :]
     try:
         config = load_config(request.ocio)
-        plate, why_plate = open_footage(config, plate_files, plate_infos[0], request.colorspace, "--colorspace")
-        key, why_keys = open_footage(config, key_files, key_infos[0], request.keys_colorspace, "--keys-colorspace")
-        working = working_curve(config, request.working)
-        problems = unlike_the_first(plate_infos, plate, request.colorspace, "--colorspace")
-        problems += unlike_the_first(key_infos, key, request.keys_colorspace, "--keys-colorspace")
-        problems += differing(plate_infos, key_infos)
-        if plate.info.format == "exr" or Path(output.pattern).suffix.lower() != ".exr":
-            plate.space.check_encodable()
+        opened = open_property(Material(request, config, plate_files, key_files, plate_infos, key_infos))
     except (ColorError, PlateError) as error:
         raise RequestError(str(error)) from error
-    if problems:
-        raise RequestError(*first_of(problems))
+    if opened.problems:
+        raise RequestError(*first_of(list(opened.problems)))
+    plate, prop = opened.plate, opened.prop
     device, why_device = choose_device(request.device)
     network, why_network = chosen_network(request, adapt)
     found = Findings(cuts or (), ())
     if cuts is None and look:
         found = _found(plate, crossed, plate_on_disk, threads)
         keys = _within_shots(frames, keys, found.cuts, request, key_files)
+    if look:
+        looked_at = tuple(sorted({*keys, *(adapt.keys_read if adapt else ())}))
+        _look_at_keys(prop, looked_at, list(spans(frames, keys, request.keys_used, found.cuts)), inputs, threads)
     said = what_was_found(found, asked=request.cuts, looked=bool(crossed))
     plan = adapt.plan(request, found.cuts, plate) if adapt else None
     if plan is not None:
         why_network.append(plan.said)
     return Shot(
-        request, plate, key, output, confidence, frames, keys, found.cuts, found.flashes, working, device, network,
-        threads,
-        (f"config: {config.origin}", f"plate: {why_plate}", f"keys: {why_keys}", *said, f"device: {why_device}",
-         *why_network),
-        plan,
+        request, plate, key_files, prop, output, confidence, frames, keys, found.cuts, found.flashes, device, network,
+        threads, (f"config: {config.origin}", *opened.decisions, *said, f"device: {why_device}", *why_network), plan,
     )  # fmt: skip
 
 
@@ -222,6 +210,21 @@ def _refuse_unserved(unserved: tuple[int, ...], used: str, cuts: tuple[int, ...]
         f"{keys.pattern}: expected a key before or after every frame (--keys-used {used}), "
         f"there is none for {listed(unserved)}; use --keys-used both, or render fewer --frames"
     )
+
+
+def _look_at_keys(
+    prop: Property, keys: tuple[int, ...], groups: list[Span], inputs: dict[str, tuple[Sequence, list[int]]],
+    threads: int,
+) -> None:  # fmt: skip
+    """Raises RequestError where the pixels of a key are none of the property."""
+    with ThreadPoolExecutor(threads, thread_name_prefix="stpn-check") as pool:
+        reader = Reader(inputs["--plate"][0], inputs["--keys"][0], threading.Event(), pool)
+        try:
+            problems = prop.wrong_keys(keys, groups, reader)
+        except RenderError as error:
+            raise RequestError(str(error)) from error
+    if problems:
+        raise RequestError(*first_of(problems))
 
 
 def _found(plate: Footage, frames: list[int], there: list[int], threads: int) -> Findings:

@@ -31,7 +31,8 @@ METRICS = {
     "log_rmse": ("RMSE of ln(H + 0.01), all pixels", ".4f"),
     "log_rmse_clipped": ("RMSE of ln(H + 0.01), clipped pixels", ".4f"),
     "pu21_psnr": ("PU21-PSNR (dB)", ".2f"),
-    "flicker": ("change of error at keys / between keys", ".2f"),
+    "change_at_keys": ("change of the error from a frame to the next, in areas, at keys", ".4f"),
+    "change_between": ("the same between keys", ".4f"),
 }
 # flicker is seen in areas, noise is not
 _AREA = 16
@@ -103,7 +104,7 @@ def measure(job: Job) -> Numbers:
                 areas.setdefault(label, {})[frame] = _in_areas(off)
     return {
         label: {metric: mean_of_known(values) for metric, values in found.items()}
-        | {"flicker": _flicker(areas[label], len(shot.scene), job.interval)}
+        | _flicker(areas[label], len(shot.scene), job.interval)
         for label, found in errors.items()
     }
 
@@ -137,15 +138,16 @@ def _in_areas(off: Image) -> Image:
     return np.asarray(cv2.resize(off, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
-def _flicker(areas: Mapping[int, Image], frames: int, interval: int) -> float | None:
-    """How much the error changes from a key to the frames beside it, against how much it does between others."""
+def _flicker(areas: Mapping[int, Image], frames: int, interval: int) -> dict[str, float | None]:
+    """How much the error changes from a key to the frames beside it, and between other frames: RMS in ln(H + 0.01)."""
     nothing = np.zeros_like(next(iter(areas.values())))
     at_keys: list[float] = []
     between: list[float] = []
     for frame in range(1, frames):
         change = areas.get(frame, nothing) - areas.get(frame - 1, nothing)
         (at_keys if frame % interval in (0, 1) else between).append(float(np.mean(change**2)))
-    return float(np.sqrt(np.mean(at_keys) / np.mean(between))) if between and np.mean(between) > 0 else None
+    both = {"change_at_keys": at_keys, "change_between": between}
+    return {name: float(np.sqrt(np.mean(changes))) if changes else None for name, changes in both.items()}
 
 
 def _carriers(methods: Sequence[Method], shot: HdrShot, span: Span) -> dict[str, HdrCarrier]:

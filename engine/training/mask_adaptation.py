@@ -29,6 +29,8 @@ from stpn.engine.training.mask_task import mask_loss, stacked
 # of a dream, and dreams an object and key
 _FRAMES = 5
 _DREAMS = 12
+# a shot of many keys has fewer of each, so that time and memory end
+_MOST_DREAMS = 96
 _BATCH = 3
 _CROP = 192
 _LEARNING_RATE = 1.5e-4
@@ -49,7 +51,8 @@ def adapt_mask_network(
 ) -> MaskRefiner:
     """A copy of the network that knows the objects of these keys better; the one given stays as it is.
 
-    It takes about a second a dream, twelve an object and key, and half a second a step. The same arguments give the
+    It takes about a second a dream, up to twelve an object and key and 96 in all, or one each, and half a second a
+    step. The same arguments give the
     same weights on the same machine with as many threads. Where no object is large enough to learn from, or it is
     cancelled, the copy is the network as far as it has come.
 
@@ -64,15 +67,16 @@ def adapt_mask_network(
     """
     tuned = copy.deepcopy(network)
     dreams: list[MovingCutout] = []
+    count = min(_DREAMS, max(1, _MOST_DREAMS // max(1, sum(key.prop.shape[2] for key in keys))))
     for key in keys:
         size = working_size(*key.prop.shape[:2])
         frame = Frame.of(pictures[key.frame], size)
         bgr = np.ascontiguousarray(np.rint(255 * frame.rgb[..., ::-1]).astype(np.uint8))
         for index, matte in enumerate(reduced(key.prop, size)):
-            for number in range(_DREAMS):
+            for number in range(count):
                 if cancelled():
                     return tuned.eval()
-                said(f"key {key.frame}, object {index + 1}: dream {number + 1} of {_DREAMS}")
+                said(f"key {key.frame}, object {index + 1}: dream {number + 1} of {count}")
                 if np.count_nonzero(matte > 0.5) >= _FEWEST and min(size) >= 2 * MULTIPLE:
                     dreams.append(_dream(bgr, matte, np.random.default_rng([seed, key.frame, index, number])))
     if not dreams:

@@ -14,7 +14,7 @@ _COMMANDS = ("propagate", "keys", "compare", "doctor", "train", "bench")
 _DESCRIPTION = """\
 Carries what you painted or rendered on a few key frames to every frame between.
 
-    stpn propagate   carry color from key frames through a plate
+    stpn propagate   carry color, radiance, mattes or channels from key frames through a plate
     stpn keys        which frames to paint next
     stpn compare     a contact sheet of two sequences, differences, PSNR
     stpn doctor      what is installed, what would be used

@@ -18,12 +18,12 @@ import cv2
 import numpy as np
 import pytest
 
-from stpn.engine.evaluation import color, hdr, panorama
+from stpn.engine.evaluation import color
 from stpn.engine.evaluation.clips import read_frames
 from stpn.engine.evaluation.methods import parse_method
-from stpn.ocio.plate import new_plate, read_plate, write_plate
+from stpn.ocio.plate import read_plate
+from stpn.plugin.bench_files import BenchError, through_files
 from stpn.plugin.cli import main
-from stpn.plugin.cli.bench import BenchError, through_files
 
 Array = np.ndarray[Any, Any]
 FRAMES, HEIGHT, WIDTH = 12, 48, 64
@@ -182,18 +182,6 @@ def test_options_that_do_not_go_together(bench: Bench) -> None:
     assert "got 'stpn' twice" in bench.refused(bench.clip, "--method", "stpn", f"stpn={shipped('color')}")
 
 
-@pytest.mark.parametrize(("prop", "name"), [("hdr", "pano.exr"), ("mask", "sequence")])
-def test_methods_are_refused_where_there_are_baselines_only(bench: Bench, prop: str, name: str) -> None:
-    source = bench.folder / name
-    if prop == "hdr":
-        source.touch()
-    else:
-        (source / "masks").mkdir(parents=True)
-        (source / "frames").mkdir()
-    said = bench.refused(source, "--property", prop, "--method", "flow")
-    assert f"--method: expected none with --property {prop}: there are baselines only so far; leave it out" in said
-
-
 @pytest.mark.parametrize("options", [[], ["--through-files"]], ids=["in memory", "through files"])
 def test_cancelled_work_leaves_nothing_behind(bench: Bench, options: list[str]) -> None:
     clips = [write_clip(bench.folder / f"long{number}", 30, number) for number in range(2)]
@@ -222,62 +210,11 @@ def test_cancelled_work_leaves_nothing_behind(bench: Bench, options: list[str]) 
     assert not list((bench.folder / "temporary").glob("stpn-bench-*"))
 
 
-def members(group: int) -> list[str]:
-    """Processes of a group that are still there."""
-    listed = subprocess.run(["ps", "-eo", "pgid=,stat=,args="], capture_output=True, text=True, check=True).stdout
+def members(session: int) -> list[str]:
+    """Processes of a session that are still there."""
+    listed = subprocess.run(["ps", "-eo", "sess=,stat=,args="], capture_output=True, text=True, check=True).stdout
     rows = [line.split(None, 2) for line in listed.splitlines()]
-    return [row[2] for row in rows if row[0] == str(group) and not row[1].startswith("Z")]
-
-
-# ---------------------------------------------------------------- hdr and mask
-
-
-def test_hdr_prints_baselines_with_and_without_blending(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"FRAMES": 6, "WIDTH": 96, "HEIGHT": 54}.items():
-        monkeypatch.setattr(panorama, name, value)
-    light = np.exp(cv2.GaussianBlur(np.random.default_rng(0).normal(size=(128, 256, 3)), (0, 0), 3) * 8)
-    channels = {name: light[..., index].astype(np.float32) for index, name in enumerate("RGB")}
-    write_plate(bench.folder / "pano.exr", new_plate(channels))
-    report = bench.report(bench.folder / "pano.exr", "--property", "hdr", "--interval", 5)
-    mean = report["mean"]["K=5"]
-    plain = ["copy", "flow_one", "flow_both"]
-    assert list(mean) == ["inverse", *plain, *(f"{name}+blend" for name in plain)]
-    assert report["by_source"]["K=5"]["pano"] == mean
-    assert mean["copy+blend"]["log_rmse"] < mean["copy"]["log_rmse"]
-    assert mean["copy"]["log_rmse_clipped"] is not None
-    assert "inverse" in bench.out
-    assert f"{mean['copy']['pu21_psnr']:.2f}" in bench.out
-    broken = bench.folder / "broken.exr"
-    broken.write_bytes(b"no picture")
-    assert bench.run(broken, "--property", "hdr", "--interval", 5, "--jobs", 1) == 1
-    assert "broken.exr" in bench.err
-
-
-def test_blending_leaves_what_the_camera_saw() -> None:
-    carried, inverse = np.full((1, 3, 3), 2, np.float32), np.full((1, 3, 3), 1, np.float32)
-    ldr = np.zeros((1, 3, 3), np.uint8)
-    ldr[0, :, 1] = [200, 255, 249]  # 0.95 is 242.25, 1 is 255
-    mixed = hdr.blended(carried, inverse, ldr)[0, :, 0]
-    assert mixed == pytest.approx([1, 2, 1 + (249 / 255 - 0.95) / 0.05], abs=1e-5)
-    assert hdr.blended(carried - 5, inverse, ldr).min() == 1, "never darker than the picture"
-
-
-def test_masks_print_region_and_boundary(bench: Bench) -> None:
-    folder = bench.folder / "sequence"
-    (folder / "masks").mkdir(parents=True)
-    write_clip(folder / "frames")
-    for frame in (0, 3, 6):
-        mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-        mask[15:35, 30 - frame : 50 - frame] = 255
-        cv2.imwrite(str(folder / f"masks/{frame:05d}.png"), mask)
-    report = bench.report(folder, "--property", "mask")
-    mean = report["mean"]["all frames"]
-    assert list(mean) == ["copy", "flow_one", "grabcut"]
-    assert mean["copy"]["J"] == pytest.approx(50 * (17 / 23 + 14 / 26))
-    assert mean["flow_one"]["J"] > 90
-    assert mean["flow_one"]["F"] > mean["copy"]["F"]
-    assert "flow_one" in bench.out
-    assert "--interval: expected none" in bench.refused(folder, "--property", "mask", "--interval", 5)
+    return [row[2] for row in rows if row[0] == str(session) and not row[1].startswith("Z")]
 
 
 # ---------------------------------------------------------------- against the yardstick

@@ -268,7 +268,7 @@ def test_frames_in_another_space(shot: Any) -> None:
         "key.1005.exr: expected chromaticities 0.64, 0.33, 0.3, 0.6, 0.15, 0.06, 0.3127, 0.329 as key.1001.exr has, "
         "found 0.713, 0.293, 0.165, 0.83, 0.128, 0.044, 0.3217, 0.3377; name the space with --keys-colorspace"
     )
-    assert check(shot.request(keys_colorspace="ACEScg")).keys.space.name == "ACEScg"
+    assert check(shot.request(keys_colorspace="ACEScg")).prop.keys.space.name == "ACEScg"
 
 
 def test_what_is_decided_is_said(shot: Any) -> None:

@@ -1,0 +1,93 @@
+"""Frames of plate and keys, read side by side while somebody may ask to stop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+from stpn.ocio.plate import Plate, PlateError, read_plate
+from stpn.ocio.sequence import Sequence
+
+T = TypeVar("T")
+
+
+class RenderError(Exception):
+    """A frame could not be made; the message says which and why."""
+
+
+class Cancelled(Exception):
+    """Somebody asked to stop; every file that is there is whole."""
+
+
+@contextmanager
+def telling(frame: int) -> Iterator[None]:
+    """Names the frame in whatever goes wrong within."""
+    try:
+        yield
+    except (PlateError, OSError, MemoryError) as error:
+        raise RenderError(f"frame {frame}: {str(error) or type(error).__name__}") from error
+
+
+class Reader:
+    """Reads plate frames and keys, and runs work side by side.
+
+    Every call raises `Cancelled` where somebody asked to stop, and `RenderError` where a frame cannot be read.
+    """
+
+    def __init__(
+        self,
+        plate: Sequence,
+        keys: Sequence,
+        cancelled: threading.Event,
+        pool: ThreadPoolExecutor,
+        inner: ThreadPoolExecutor | None = None,
+    ) -> None:
+        """Takes where frames lie, what says that somebody asked to stop, and who works.
+
+        Args:
+            plate, keys: where each frame lies.
+            cancelled: set to stop.
+            pool: for `submit` and `parallel`.
+            inner: for `parallel_within`.
+        """
+        self._plate, self._keys, self._pool, self._inner = plate, keys, pool, inner
+        self.cancelled = cancelled
+
+    def plate(self, frame: int, use: Callable[[Plate], T]) -> T:
+        """What is made of a plate frame."""
+        return self._read(self._plate, frame, use)
+
+    def key(self, frame: int, use: Callable[[Plate], T]) -> T:
+        """What is made of a key."""
+        return self._read(self._keys, frame, use)
+
+    def parallel(self, function: Callable[..., T], items: Iterable[Any]) -> Iterable[T]:
+        """Like `map`, side by side, until somebody asks to stop."""
+        return self._pool.map(partial(self._unless_cancelled, function), items)
+
+    def parallel_within(self, function: Callable[..., T], items: Iterable[Any]) -> Iterable[T]:
+        """Like `parallel`, from within work that was given to `submit` or `parallel`, which would wait for itself."""
+        work = partial(self._unless_cancelled, function)
+        return map(work, items) if self._inner is None else self._inner.map(work, items)
+
+    def submit(self, function: Callable[[Any], T], item: Any) -> Future[T]:
+        """Work under way."""
+        return self._pool.submit(function, item)
+
+    def check_cancelled(self) -> None:
+        """Raises `Cancelled` where somebody asked to stop."""
+        if self.cancelled.is_set():
+            raise Cancelled
+
+    def _read(self, files: Sequence, frame: int, use: Callable[[Plate], T]) -> T:
+        self.check_cancelled()
+        with telling(frame):
+            return use(read_plate(files.path(frame)))
+
+    def _unless_cancelled(self, function: Callable[..., T], item: Any) -> T:
+        self.check_cancelled()
+        return function(item)
