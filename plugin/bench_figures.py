@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from stpn.engine.evaluation.plots import COLORS, MARKS, plain_style
@@ -10,6 +11,9 @@ from stpn.engine.evaluation.plots import COLORS, MARKS, plain_style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+# what fits into a figure: letters of the title an inch, inches an entry of the legend
+_LETTERS, _ENTRY = 9, 1.7
 
 Decay = Mapping[int, float]
 """A number by the distance from the nearest key."""
@@ -71,9 +75,10 @@ def source_figure(
 
 
 def _finish(figure: Figure, axes: Axes, title: str) -> None:
-    figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=11)
+    inches = figure.get_figwidth()
+    figure.suptitle(fill(title, int(_LETTERS * inches)), x=0.01, ha="left", weight="bold", fontsize=11)
     handles, names = axes.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower left", ncols=6, fontsize=9)
+    figure.legend(handles, names, loc="outside lower left", ncols=max(1, int(inches / _ENTRY)), fontsize=9)
 
 
 def _figure(size: tuple[float, float]) -> Figure:

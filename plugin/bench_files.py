@@ -179,7 +179,7 @@ def hdr_numbers(job: Any, kind: str, folder: Path) -> dict[str, float | None]:
         kind: the method.
         folder: where files go.
     """
-    from stpn.engine.evaluation.metrics import hdr_errors
+    from stpn.engine.evaluation.hdr import score
     from stpn.engine.evaluation.panorama import shot_in
 
     scene: HdrShot = shot_in(job.read(job.source.path))
@@ -190,12 +190,8 @@ def hdr_numbers(job: Any, kind: str, folder: Path) -> dict[str, float | None]:
         if frame % job.interval == 0:
             shot.write_linear("keys", frame, scene.scene[frame])
     shot.propagate("--property", "hdr", "--interval", job.interval, "--method", kind, "--cuts", "none", guide="png")
-    found = []
-    for frame in frames:
-        if frame % job.interval:
-            made = shot.finite(shot.result(frame).color(), frame)
-            found.append(hdr_errors(made, scene.scene[frame], scene.ldr[frame]))
-    return _means(found)
+    made = ((frame, {kind: shot.finite(shot.result(frame).color(), frame)}) for frame in frames if frame % job.interval)
+    return score(scene, job.interval, made)[kind]
 
 
 def mask_numbers(job: Any, kind: str, folder: Path) -> dict[str, float | None]:

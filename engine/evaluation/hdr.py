@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,21 +90,33 @@ def measure(job: Job) -> Numbers:
     The first three are there at each distance from the nearest key too, as METRIC@DISTANCE.
     """
     shot = shot_in(job.read(job.source.path))
+    return score(
+        shot, job.interval, (one for span in spans(len(shot.scene), job.interval) for one in _carried(job, shot, span))
+    )
+
+
+def score(shot: HdrShot, interval: int, made: Iterable[tuple[int, Mapping[str, Image]]]) -> Numbers:
+    """The numbers of what was made of a shot; see `measure`.
+
+    Args:
+        shot: what is there.
+        interval: frames from key to key.
+        made: each target frame and radiances (H, W, 3) by label.
+    """
     errors: dict[str, dict[str, list[float | None]]] = {}
     areas: dict[str, dict[int, Image]] = {}
-    for span in spans(len(shot.scene), job.interval):
-        for frame, radiances in _carried(job, shot, span):
-            distance = abs(span.nearest(frame) - frame)
-            for label, radiance in radiances.items():
-                found = errors.setdefault(label, {})
-                for metric, error in hdr_errors(radiance, shot.scene[frame], shot.ldr[frame]).items():
-                    found.setdefault(metric, []).append(error)
-                    found.setdefault(f"{metric}@{distance}", []).append(error)
-                off = log_radiance(radiance) - log_radiance(shot.scene[frame])
-                areas.setdefault(label, {})[frame] = _in_areas(off)
+    nearest = {frame: span.nearest(frame) for span in spans(len(shot.scene), interval) for frame in span.targets}
+    for frame, radiances in made:
+        for label, radiance in radiances.items():
+            found = errors.setdefault(label, {})
+            for metric, error in hdr_errors(radiance, shot.scene[frame], shot.ldr[frame]).items():
+                found.setdefault(metric, []).append(error)
+                found.setdefault(f"{metric}@{abs(nearest[frame] - frame)}", []).append(error)
+            off = log_radiance(radiance) - log_radiance(shot.scene[frame])
+            areas.setdefault(label, {})[frame] = _in_areas(off)
     return {
         label: {metric: mean_of_known(values) for metric, values in found.items()}
-        | _flicker(areas[label], len(shot.scene), job.interval)
+        | _flicker(areas[label], len(shot.scene), interval)
         for label, found in errors.items()
     }
 

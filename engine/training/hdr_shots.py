@@ -122,7 +122,7 @@ def _crossed(scene: list[Image], texture: Image, rng: np.random.Generator) -> li
     """A cut-out with a soft, irregular edge crosses the frames."""
     height, width = SIZE
     size = int(rng.integers(height // 6, height // 2))
-    row, column = (int(rng.integers(0, side - size // 2)) for side in (texture.shape[0] // 2, texture.shape[1]))
+    row, column = (int(rng.integers(0, max(1, side - size // 2))) for side in (texture.shape[0] // 2, texture.shape[1]))
     row += texture.shape[0] // 3
     piece = cv2.resize(texture[row : row + size // 2, column : column + size // 2], (size, size))
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]

@@ -302,3 +302,17 @@ def test_options_that_do_not_fit_are_refused(bench: Bench) -> None:
     assert "--baseline grabcut: expected one of copy, flow_one, flow_both" in bench.refused(
         pano, "--property", "hdr", *flow, "--baseline", "grabcut"
     )
+
+
+def test_a_figure_of_one_panel_holds_its_title_and_all_names() -> None:
+    from stpn.plugin.bench_figures import distance_figure
+
+    names = [f"method_{index}+blend" for index in range(7)]
+    title = "RMSE of ln(H + 0.01), clipped pixels, over the distance from the nearest key"
+    figure = distance_figure(title, {"K=20": {name: {1: 0.1, 2: 0.2} for name in names}})
+    figure.canvas.draw()
+    assert figure.legends[0].get_texts()[-1].get_text() == names[-1]
+    for part in (*figure.texts, figure._suptitle, figure.legends[0]):
+        box = part.get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.width
