@@ -11,6 +11,7 @@ from pathlib import Path
 from stpn.ocio.plate import PlateError, PlateInfo, inspect_plate
 from stpn.ocio.sequence import Sequence, SequenceError
 from stpn.plugin.frame_choice import chosen_frames
+from stpn.plugin.frames_on_disk import frames_there
 from stpn.plugin.keys import frames_of
 from stpn.plugin.request import RequestError
 
@@ -38,13 +39,7 @@ def on_disk(files: Sequence, role: str) -> list[int]:
     Raises:
         RequestError: there are none.
     """
-    found = files.frames()
-    if not found:
-        like = files.closest_pattern()
-        hint = f"did you mean {like}?" if like else "give the pattern of files that exist"
-        what = "key" if role == "keys" else role
-        raise RequestError(f"{files.pattern}: expected {what} frames, found none; {hint}")
-    return found
+    return frames_there(files, "key" if role == "keys" else role)
 
 
 def shown_frames(asked: str | None, files: Files, there: dict[str, list[int]], most: int) -> tuple[int, ...]:

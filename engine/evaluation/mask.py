@@ -12,9 +12,9 @@ from stpn.engine.carriers import Key
 from stpn.engine.evaluation.baselines import Flows, Guide8, warped
 from stpn.engine.evaluation.clips import ClipError, Picture, Source, read_frames, read_masks
 from stpn.engine.evaluation.displayed import Displayed
-from stpn.engine.evaluation.mask_methods import METHODS, MaskMethod, carrier
+from stpn.engine.evaluation.mask_methods import METHODS, carrier
 from stpn.engine.evaluation.mask_methods import parse_method as _parse_method
-from stpn.engine.evaluation.methods import RememberedMotion
+from stpn.engine.evaluation.methods import Method, RememberedMotion
 from stpn.engine.evaluation.metrics import Mask, boundary, jaccard
 from stpn.engine.evaluation.numbers import Numbers, Plan
 
@@ -44,10 +44,10 @@ class Job:
 
     source: Source
     baselines: Sequence[str]
-    methods: Sequence[MaskMethod] = ()
+    methods: Sequence[Method] = ()
 
 
-def parse_method(text: str) -> MaskMethod:
+def parse_method(text: str) -> Method:
     """Reads the name of a method, or `LABEL=FILE` for the method whose network's weights the file holds.
 
     Raises:
@@ -56,7 +56,7 @@ def parse_method(text: str) -> MaskMethod:
     return _parse_method(text, BASELINES)
 
 
-def plan(sources: Sequence[Source], methods: Sequence[MaskMethod], baselines: Sequence[str]) -> Plan[Job]:
+def plan(sources: Sequence[Source], methods: Sequence[Method], baselines: Sequence[str]) -> Plan[Job]:
     """All sequences.
 
     Args:
@@ -91,7 +91,7 @@ def measure(job: Job) -> Numbers:
     return numbers
 
 
-def _carried(method: MaskMethod, frames: Picture, first: Mask, motion: RememberedMotion) -> list[Mask]:
+def _carried(method: Method, frames: Picture, first: Mask, motion: RememberedMotion) -> list[Mask]:
     targets = range(1, len(frames))
     key = Key(0, first.astype(np.float32)[..., None])
     carries = carrier(method, [key], Displayed(frames), targets, motion)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stpn.engine.alignment import Estimate, Image, estimate_flow
 from stpn.engine.carriers import Carrier, Key
-from stpn.engine.evaluation.methods import MethodError
+from stpn.engine.evaluation.methods import Method, MethodError, kind_in, named, refuse_other_kind
 from stpn.engine.properties.mask import MaskCarrier, SegmentationCarrier
-from stpn.engine.weights import WeightsError, kind_of, load_mask, load_mask_segmentation, shipped
+from stpn.engine.weights import WeightsError, load_mask, load_mask_segmentation, shipped
 
 if TYPE_CHECKING:
     from stpn.engine.properties.mask_network import MaskRefiner
@@ -26,22 +24,7 @@ SEG(t) and SEG(t+s), from the key at once."""
 _KINDS = {"MaskRefiner": "aligned", "MaskSegmentation": "seg_ts"}
 
 
-@dataclass(frozen=True)
-class MaskMethod:
-    """A method and what it goes by in tables.
-
-    Attributes:
-        label: as typed, without the weights.
-        kind: one of `METHODS`.
-        weights: of its network; None: those that are shipped.
-    """
-
-    label: str
-    kind: str
-    weights: Path | None = None
-
-
-def parse_method(text: str, taken: Sequence[str] = ()) -> MaskMethod:
+def parse_method(text: str, taken: Sequence[str] = ()) -> Method:
     """Reads the name of a method, or `LABEL=FILE` for the method whose network's weights the file holds.
 
     Weights of the paper's networks stand for both: `seg_t=FILE` is SEG(t), any other label SEG(t+s). So do those of
@@ -54,32 +37,18 @@ def parse_method(text: str, taken: Sequence[str] = ()) -> MaskMethod:
     Raises:
         MethodError: no such method, or its weights cannot be used.
     """
-    label, has_weights, path = text.partition("=")
-    if not has_weights:
-        if label not in METHODS:
-            raise MethodError(
-                f"--method {text}: expected one of {', '.join(METHODS)}, or LABEL=FILE.safetensors for the method "
-                f"that the weights are of{'; that is a --baseline' if label in taken else ''}"
-            )
-        method = MaskMethod(label, label)
-    elif not label or not path or label in ("flow", *taken):
-        raise MethodError(
-            f"--method {text}: expected LABEL=FILE.safetensors, and a label other than {', '.join(('flow', *taken))}"
-        )
-    else:
-        try:
-            found = kind_of(Path(path))
-        except WeightsError as error:
-            raise MethodError(f"--method {text}: {error}") from error
+    label, weights = named(text, METHODS, taken)
+    kind = label
+    if weights is not None:
+        found = kind_in(text, weights)
         if found not in _KINDS:
             raise MethodError(f"--method {text}: expected weights of {' or '.join(_KINDS)}, for masks, got {found}")
         kind = _KINDS[found]
         # a label that is the name of a method says which of the two that the weights are of is meant
         if (kind, label) in (("seg_ts", "seg_t"), ("aligned", "adapted")):
             kind = label
-        if label in METHODS and label != kind:
-            raise MethodError(f"--method {text}: expected weights of {label}, got those of {kind}; use another label")
-        method = MaskMethod(label, kind, Path(path))
+        refuse_other_kind(text, label, kind, METHODS)
+    method = Method(label, kind, weights)
     if method.kind in ("aligned", "adapted"):
         mask_network(method)
     elif method.kind != "flow":
@@ -88,7 +57,7 @@ def parse_method(text: str, taken: Sequence[str] = ()) -> MaskMethod:
 
 
 @lru_cache(maxsize=16)
-def mask_network(method: MaskMethod) -> MaskRefiner:
+def mask_network(method: Method) -> MaskRefiner:
     """The network of a method of kind aligned or adapted, before it is adapted, read once.
 
     Raises:
@@ -101,7 +70,7 @@ def mask_network(method: MaskMethod) -> MaskRefiner:
 
 
 @lru_cache(maxsize=16)
-def segmentation_network(method: MaskMethod) -> MaskSegmentation:
+def segmentation_network(method: Method) -> MaskSegmentation:
     """The networks of a method of kind seg_t or seg_ts, read once.
 
     Raises:
@@ -114,7 +83,7 @@ def segmentation_network(method: MaskMethod) -> MaskSegmentation:
 
 
 def carrier(
-    method: MaskMethod,
+    method: Method,
     keys: Sequence[Key],
     pictures: Mapping[int, Image],
     targets: Sequence[int],

@@ -51,28 +51,53 @@ def parse_method(text: str, prop: str = "color", reserved: Sequence[str] = BASEL
     Raises:
         MethodError: no such method, or its weights cannot be used.
     """
+    label, weights = named(text, METHODS, reserved)
+    kind = label
+    if weights is not None:
+        kind = "aligned" if kind_in(text, weights) == "AlignedFusion" else "stpn"
+        refuse_other_kind(text, label, kind, METHODS)
+    method = Method(label, kind, weights)
+    network(method, prop)
+    return method
+
+
+def named(text: str, methods: Sequence[str], reserved: Sequence[str]) -> tuple[str, Path | None]:
+    """The label and the weights, if any, of a method as typed: one of `methods`, or LABEL=FILE.
+
+    Raises:
+        MethodError: it is neither, or the label is reserved.
+    """
     label, has_weights, path = text.partition("=")
     if not has_weights:
-        if label not in METHODS:
+        if label not in methods:
             raise MethodError(
-                f"--method {text}: expected one of {', '.join(METHODS)}, or LABEL=FILE.safetensors for the method "
+                f"--method {text}: expected one of {', '.join(methods)}, or LABEL=FILE.safetensors for the method "
                 f"that the weights are of{'; that is a --baseline' if label in reserved else ''}"
             )
-        method = Method(label, label)
-    elif not label or not path or label in ("flow", *reserved):
+        return label, None
+    if not label or not path or label in ("flow", *reserved):
         raise MethodError(
             f"--method {text}: expected LABEL=FILE.safetensors, and a label other than {', '.join(('flow', *reserved))}"
         )
-    else:
-        try:
-            kind = "aligned" if kind_of(Path(path)) == "AlignedFusion" else "stpn"
-        except WeightsError as error:
-            raise MethodError(f"--method {text}: {error}") from error
-        if label in METHODS and label != kind:
-            raise MethodError(f"--method {text}: expected weights of {label}, got those of {kind}; use another label")
-        method = Method(label, kind, Path(path))
-    network(method, prop)
-    return method
+    return label, Path(path)
+
+
+def kind_in(text: str, weights: Path) -> str:
+    """The class of the network that a file has weights of; `text` is what was typed.
+
+    Raises:
+        MethodError: it has none.
+    """
+    try:
+        return kind_of(weights)
+    except WeightsError as error:
+        raise MethodError(f"--method {text}: {error}") from error
+
+
+def refuse_other_kind(text: str, label: str, kind: str, methods: Sequence[str]) -> None:
+    """Raises MethodError where a label is the name of another method than the weights are of."""
+    if label in methods and label != kind:
+        raise MethodError(f"--method {text}: expected weights of {label}, got those of {kind}; use another label")
 
 
 # shipped weights by property and kind, and what networks of that property carry: channels of property and guide

@@ -19,9 +19,9 @@ from stpn.engine.carriers import Key
 from stpn.engine.evaluation.baselines import Baseline
 from stpn.engine.evaluation.clips import ClipError, Source, read_frames
 from stpn.engine.evaluation.displayed import Displayed
-from stpn.engine.evaluation.mask_methods import METHODS, MaskMethod, carrier
+from stpn.engine.evaluation.mask_methods import METHODS, carrier
 from stpn.engine.evaluation.mask_methods import parse_method as _parse_method
-from stpn.engine.evaluation.methods import RememberedMotion
+from stpn.engine.evaluation.methods import Method, RememberedMotion
 from stpn.engine.evaluation.numbers import Numbers, Plan
 from stpn.engine.training.cutout_scenes import CutoutClip, clip_behind, filmed, shutter_moments
 from stpn.engine.training.cutouts import SIZE, held_out_part, random_layers
@@ -62,11 +62,11 @@ class Job:
     number: int
     photos: Path
     interval: int | None
-    methods: Sequence[MaskMethod]
+    methods: Sequence[Method]
     baselines: Sequence[str]
 
 
-def parse_method(text: str) -> MaskMethod:
+def parse_method(text: str) -> Method:
     """As `mask.parse_method`.
 
     Raises:
@@ -75,7 +75,7 @@ def parse_method(text: str) -> MaskMethod:
     return _parse_method(text, BASELINES)
 
 
-def plan(sources: Sequence[Source], photos: Path, methods: Sequence[MaskMethod], baselines: Sequence[str]) -> Plan[Job]:
+def plan(sources: Sequence[Source], photos: Path, methods: Sequence[Method], baselines: Sequence[str]) -> Plan[Job]:
     """A shot a clip, each with keys every 10 and every 20 frames and with the first frame alone.
 
     Args:
@@ -107,7 +107,7 @@ def measure(job: Job) -> Numbers:
         number: cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) * np.float32(100 / 255) for number, frame in enumerate(frames)
     }
     numbers: Numbers = {}
-    by_label: dict[str, MaskMethod | None] = {method.label: method for method in job.methods}
+    by_label: dict[str, Method | None] = {method.label: method for method in job.methods}
     for label, method in (by_label | dict.fromkeys(job.baselines)).items():
         apart: list[float] = []
         for span in _spans(keys):

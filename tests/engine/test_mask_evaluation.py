@@ -13,8 +13,7 @@ import pytest
 
 from stpn.engine.evaluation import mask, soft_mattes
 from stpn.engine.evaluation.clips import ClipError, Source
-from stpn.engine.evaluation.mask_methods import MaskMethod
-from stpn.engine.evaluation.methods import MethodError
+from stpn.engine.evaluation.methods import Method, MethodError
 
 Array = np.ndarray[Any, Any]
 
@@ -49,7 +48,7 @@ def test_methods_are_measured_beside_baselines(sequence: Source) -> None:
 
 
 def test_names_of_methods(tmp_path: Path) -> None:
-    assert mask.parse_method("flow") == MaskMethod("flow", "flow")
+    assert mask.parse_method("flow") == Method("flow", "flow")
     with pytest.raises(MethodError, match="expected one of aligned, adapted, flow, seg_t, seg_ts"):
         mask.parse_method("stpn")
     with pytest.raises(MethodError, match="that is a --baseline"):
