@@ -83,7 +83,15 @@ def adapt_mask_network(
         return tuned.eval()
     cv2.setNumThreads(1)
     _learn(tuned, dreams, steps, seed, cancelled, said)
+    _halfway(tuned, network)
     return tuned.eval().requires_grad_(False)
+
+
+def _halfway(tuned: MaskRefiner, network: MaskRefiner) -> None:
+    """Weights in the middle of before and after, so that dreams do not undo what footage has taught."""
+    with torch.no_grad():
+        for new, old in zip(tuned.parameters(), network.parameters(), strict=True):
+            new.lerp_(old, 0.5)
 
 
 def _dream(picture: Frames, matte: Image, rng: np.random.Generator) -> MovingCutout:
