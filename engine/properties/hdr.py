@@ -95,15 +95,20 @@ class HdrCarrier(Carrier):
         """See `Carrier`."""
         out = []
         for frame, (carried, confidence) in zip(frames, self._carrier.carry_batch(frames), strict=True):
-            lost = self._lost(frame).max(axis=2)
-            out.append((self.joined(frame, carried), np.asarray(1 - lost * (1 - confidence), np.float32)))
+            lost = self._lost(frame)
+            sure = np.asarray(1 - lost.max(axis=2) * (1 - confidence), np.float32)
+            out.append((self._joined(frame, carried, lost), sure))
         return out
 
     def joined(self, frame: int, carried: Image) -> Image:
         """Radiance (H, W, 3): the plate's own where it does not clip, to the last bit, and `carried` where it does."""
-        shown, lost = self._response.to_log(self._inverse(frame)), self._lost(frame)
+        return self._joined(frame, carried, self._lost(frame))
+
+    def _joined(self, frame: int, carried: Image, lost: Image) -> Image:
+        inverse = self._inverse(frame)
+        shown = self._response.to_log(inverse)
         joined = self._response.from_log((1 - lost) * shown + lost * np.maximum(carried, shown))
-        return np.where(lost > 0, joined, self._inverse(frame))
+        return np.where(lost > 0, joined, inverse)
 
     def _lost(self, frame: int) -> Image:
         """How far what was carried counts (H, W, 3), 0..1."""
@@ -150,6 +155,7 @@ class LogCarrier(FlowCarrier):
         """
         super().__init__(keys, lightness, targets, parallel, estimate)
         self._clipped, self._shown, self._network = clipped, shown, network
+        self._blind_keys = [blindness(lightness[key.frame], clipped[key.frame]) for key in keys]
 
     def carry(self, frame: int) -> tuple[Image, Image]:
         """See `Carrier`."""
@@ -176,10 +182,9 @@ class LogCarrier(FlowCarrier):
         """The routes from a frame to each key."""
         here = blindness(self._lightness[frame], self._clipped[frame])
         out: list[tuple[Route, ...]] = []
-        for key, routes in zip(self._keys, self._routes, strict=True):
+        for key, there, routes in zip(self._keys, self._blind_keys, self._routes, strict=True):
             accumulated = routes[frame]
             direct = refine(accumulated, self._guides[frame], self._guides[key.frame], self._estimate)
-            there = blindness(self._lightness[key.frame], self._clipped[key.frame])
             out.append((accumulated, direct, bridged(direct, here, there)))
         return out
 
