@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Set up stpn in this folder: one command from a fresh copy to a colored shot.
+"""Set up stpn in this folder: one command from a fresh copy to a colored shot, or to the node in a host.
 
-Needs Python 3.11 or newer with pip, and nothing else. Everything goes into .venv beside this file; no other folder of
-the computer is changed, and nothing is downloaded after the packages are installed.
+Needs Python 3.11 or newer with pip, and nothing else; `ofx` a C++ compiler and CMake besides. Everything goes into
+.venv beside this file; other folders of the computer are changed only where the node is put into a host, which is where
+that host looks for plugins; and nothing is downloaded after the packages are installed.
 """
 
 # This file is read by whatever `python3` a computer has. It must parse on Python 3.6, so that an old one gets a
@@ -34,8 +35,10 @@ LOCKS = {"run": "requirements/cpu.txt", "test": "requirements/test.txt"}
 SPACE_FOR_ENVIRONMENT = 3_000_000_000  # 1.7 GB installed, and pip unpacks beside it while it works
 SPACE_FOR_UPDATE = 500_000_000
 STAMP = "stpn-install.json"
+HOST_NOTE = "stpn-hosts.json"  # the package's own: which plugins it put where
 EXAMPLE = "examples/juggle"
 DEMO_RESULTS = ("result", "confidence", "contact_sheet.png")
+HOSTS = {"ofx": "OpenFX hosts", "nuke": "Nuke", "blender": "Blender", "comfyui": "ComfyUI"}
 
 HELP = """
 Examples
@@ -43,6 +46,11 @@ Examples
   python3 install.py test                 set up with the test tools, run ruff, mypy and pytest
   python3 install.py test -- -k plate     the same, with arguments for pytest
   python3 install.py demo --dry-run       say what would be done
+  python3 install.py ofx                  the node for OpenFX hosts: Nuke, Natron, Resolve, Fusion
+  python3 install.py nuke                 Nuke's menu for it (after ofx)
+  python3 install.py blender              the add-on for Blender
+  python3 install.py comfyui --to DIR     the nodes for ComfyUI, into its folder custom_nodes
+  python3 install.py uninstall nuke       take the node out of a host
   python3 install.py uninstall            take it all away again
 
 The first run fetches the packages and takes minutes; later ones find everything in place and start at once. pip's own
@@ -462,8 +470,32 @@ def run_test(root: Path, runner: Runner, pytest_arguments: list[str], *, dry_run
     return next((code for _, code, _ in results if code), 0)
 
 
-def run_uninstall(root: Path, runner: Runner, *, dry_run: bool) -> int:
+def run_host(root: Path, runner: Runner, host: str, to: str | None, *, dry_run: bool) -> int:
+    """`install.py ofx` and the other hosts: what they look for goes where they look for it."""
+    set_up(root, runner, "run", dry_run=dry_run)
+    if dry_run and environment_state(root, runner)[1]:
+        say(f"{HOSTS[host]}: would be put {'into ' + to if to else 'where they look'}")
+        return 0
+    return host_command(root, runner, [host], to, dry_run=dry_run)
+
+
+def host_command(root: Path, runner: Runner, what: list[str], to: str | None, *, dry_run: bool) -> int:
+    """Have the package itself put its plugins somewhere, or take them away; it knows what and where."""
+    command = [str(executable(root, "python")), "-P", "-m", "stpn.plugin.hosts", *what]
+    code = runner.shown([*command, *(["--to", to] if to else []), *(["--dry-run"] if dry_run else [])])
+    return code if code in (2, 130) else min(code, 1)
+
+
+def run_uninstall(root: Path, runner: Runner, hosts: list[str], to: str | None, *, dry_run: bool) -> int:
     """`install.py uninstall`: what install.py made goes, a person's own environment stays."""
+    if (root / ".venv" / HOST_NOTE).is_file():
+        code = host_command(root, runner, ["uninstall", *hosts], to, dry_run=dry_run)
+        if code:
+            return code
+    elif hosts:
+        say("nothing to remove")
+    if hosts or to:
+        return 0
     folder, stamp = root / ".venv", read_stamp(root)
     made = [*link_trees(root), *root.glob("stpn.egg-info"), *(root / EXAMPLE / name for name in DEMO_RESULTS)]
     if stamp.get("made") and not folder.is_symlink():
@@ -515,7 +547,14 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     command("demo", "set up stpn, render the example shot and make a contact sheet")
     test = command("test", "set up stpn with the test tools, then run ruff check, mypy and pytest")
     test.add_argument("pytest_arguments", nargs="*", metavar="ARGUMENT", help="after --, passed on to pytest")
-    command("uninstall", "remove .venv, the links in build/ and what demo rendered")
+    for name, title in HOSTS.items():
+        host = command(name, f"set up stpn, and put the node STPN Propagate where {title} looks for it")
+        host.add_argument("--to", metavar="DIR", help="the folder to put it into (default: where the host looks)")
+    uninstall = command(
+        "uninstall", "take the node out of all hosts, remove .venv, links in build/, demo's results"
+    )
+    uninstall.add_argument("hosts", nargs="*", metavar="HOST", help="take the node out of these alone, keep the rest")
+    uninstall.add_argument("--to", metavar="DIR", help="take it out of this folder alone, keep the rest")
     return parser.parse_args(arguments)
 
 
@@ -529,7 +568,9 @@ def main(arguments: list[str] | None = None, *, root: Path | None = None, runner
             return run_demo(root, runner, dry_run=asked.dry_run)
         if asked.command == "test":
             return run_test(root, runner, asked.pytest_arguments, dry_run=asked.dry_run)
-        return run_uninstall(root, runner, dry_run=asked.dry_run)
+        if asked.command in HOSTS:
+            return run_host(root, runner, asked.command, asked.to, dry_run=asked.dry_run)
+        return run_uninstall(root, runner, asked.hosts, asked.to, dry_run=asked.dry_run)
     except SetupError as error:
         say_error(str(error))
         return 1

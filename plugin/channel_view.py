@@ -105,7 +105,7 @@ def _values(layers: Layers, title: str, ends: tuple[float, float], size: Size) -
             return None
         return _in_false_colors((layers.values(frame)[0] - np.float32(low)) / np.float32(high - low), colors, size)
 
-    return Column(title, name_of(layers.files), colors, _written(low, high)), cell
+    return Column(title, name_of(layers.files.pattern), colors, _written(low, high)), cell
 
 
 def _difference(comparison: Comparison, ends: tuple[float, float], size: Size) -> tuple[Column, Cell]:

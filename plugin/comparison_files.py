@@ -11,24 +11,25 @@ from pathlib import Path
 from stpn.ocio.plate import PlateError, PlateInfo, inspect_plate
 from stpn.ocio.sequence import Sequence, SequenceError
 from stpn.plugin.frame_choice import chosen_frames
+from stpn.plugin.frame_source import Files as NumberedFiles
 from stpn.plugin.frames_on_disk import frames_there
 from stpn.plugin.keys import frames_of
 from stpn.plugin.request import RequestError
 
 _NAMED = 8  # frames or problems that an error names before it says "and N more"
 
-Files = dict[str, Sequence]
+Files = dict[str, NumberedFiles]
 """Sequences by role: plate, result, keys, reference, confidence."""
 
 
-def sequence(pattern: str) -> Sequence:
+def sequence(pattern: str) -> NumberedFiles:
     """The files of a pattern.
 
     Raises:
         RequestError: it is none.
     """
     try:
-        return Sequence(pattern)
+        return NumberedFiles(pattern)
     except SequenceError as error:
         raise RequestError(str(error)) from error
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stpn.engine.cuts import SIDE, WINDOW, Findings, cut_guide, search
 from stpn.ocio.cielab import luminance_of
-from stpn.ocio.plate import Plate, read_plate
+from stpn.ocio.plate import Plate
 from stpn.plugin.footage import Footage
 from stpn.plugin.keys import frames_of
 from stpn.plugin.request import RequestError, listed
@@ -142,7 +142,7 @@ class _Guides:
             del self._known[next(iter(self._known))]
 
     def _read(self, frame: int) -> Guide8 | None:
-        plate = read_plate(self._plate.files.path(frame))
+        plate = self._plate.files.read(frame)
         if self._plate.part >= len(plate.info.parts):
             return None
         part, first = plate.info.parts[self._plate.part], self._plate.info.parts[self._plate.part]

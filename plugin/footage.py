@@ -10,8 +10,8 @@ import numpy as np
 from stpn.ocio.attributes import space_from_attributes
 from stpn.ocio.config import Config
 from stpn.ocio.plate import PartInfo, PlateError, PlateInfo
-from stpn.ocio.sequence import Sequence
 from stpn.ocio.spaces import PlateSpace
+from stpn.plugin.frame_source import FrameSource
 
 _DTYPES = {"half": "float16", "float": "float32"}
 # what `space_from_attributes` decides by
@@ -23,7 +23,7 @@ class Footage:
     """One numbered sequence of pictures and how its color is read.
 
     Attributes:
-        files: where each frame lies.
+        files: where each frame comes from.
         part: the part that holds the color.
         channels: names of its color channels: R, G, B or Y alone.
         pixel_type: type of the widest of them: half, float, uint8, uint16 ...
@@ -31,7 +31,7 @@ class Footage:
         space: the color space.
     """
 
-    files: Sequence
+    files: FrameSource
     part: int
     channels: tuple[str, ...]
     pixel_type: str
@@ -39,12 +39,12 @@ class Footage:
     space: PlateSpace
 
 
-def open_footage(config: Config, files: Sequence, info: PlateInfo, asked: str, option: str) -> tuple[Footage, str]:
+def open_footage(config: Config, files: FrameSource, info: PlateInfo, asked: str, option: str) -> tuple[Footage, str]:
     """Decides which part and channels hold the color, and the color space.
 
     Args:
         config: the config.
-        files: where each frame lies.
+        files: where each frame comes from.
         info: what the first frame holds.
         asked: a color space, or auto.
         option: what to blame in words: --colorspace, --keys-colorspace.

@@ -105,7 +105,7 @@ def view(comparison: Comparison, numbers: Sequence[FrameNumbers], size: Size) ->
         columns = picture_columns(comparison, size)
     footer = [shown_how(comparison)]
     if comparison.stops:
-        names = [f"{TITLES[role]} {name_of(p.footage.files)}" for role, p in comparison.pictures.items()]
+        names = [f"{TITLES[role]} {name_of(p.footage.files.pattern)}" for role, p in comparison.pictures.items()]
         footer.append(f"Strips: {', '.join(names)}.")
     if comparison.reference is not None:
         columns.append(_difference(comparison, comparison.reference, size))

@@ -16,7 +16,7 @@ from stpn.engine.cuts import SIDE as CUT_SIDE
 from stpn.engine.cuts import Findings, cut_guide, search
 from stpn.engine.expected_confidence import REACH, SIDE, Reach, expected_confidence
 from stpn.engine.key_choice import Proposal, Prospect, propose
-from stpn.ocio.plate import PlateError, read_plate
+from stpn.ocio.plate import PlateError
 from stpn.plugin.cut_search import small_luminance, what_was_found
 from stpn.plugin.keys_request import DEFAULT_ADDED, Task
 from stpn.plugin.properties.lightness import exposure, lightness
@@ -99,7 +99,7 @@ def _read(
 
     def one(frame: int) -> tuple[Image, Guide8]:
         try:
-            plate = read_plate(task.plate.files.path(frame))
+            plate = task.plate.files.read(frame)
             return small_luminance(plate, task.plate, SIDE), cut_guide(small_luminance(plate, task.plate, CUT_SIDE))
         except PlateError as error:
             raise KeysError(f"frame {frame}: {error}") from error

@@ -12,6 +12,7 @@ from stpn.ocio.sequence import Sequence, SequenceError
 from stpn.ocio.spaces import WorkingCurve, working_curve
 from stpn.plugin.cut_search import given_cuts
 from stpn.plugin.footage import Footage, open_footage, unlike_the_first
+from stpn.plugin.frame_source import Files
 from stpn.plugin.frames_on_disk import differing, frames_there, inspected, refuse_missing
 from stpn.plugin.keys import frames_of
 from stpn.plugin.places import existing_folder, writable
@@ -88,7 +89,7 @@ def check(request: KeysRequest) -> Task:
     """
     _refuse_options(request)
     try:
-        files = Sequence(request.plate)
+        files = Files(request.plate)
         key_files = Sequence(request.keys) if request.keys is not None else None
     except SequenceError as error:
         raise RequestError(str(error)) from error

@@ -64,12 +64,14 @@ def view(comparison: Comparison, numbers: Sequence[FrameNumbers], size: Size) ->
     def plate(frame: int, _strip: str) -> Picture | None:
         return picture(comparison, comparison.plate, frame, size)
 
-    columns: list[tuple[Column, Cell]] = [(Column("plate", name_of(comparison.plate.footage.files)), plate)]
+    columns: list[tuple[Column, Cell]] = [(Column("plate", name_of(comparison.plate.footage.files.pattern)), plate)]
     for role, title in TITLES.items():
         if role in comparison.mattes:
             mattes = comparison.mattes[role]
             outlined = truth if role == "result" else None
-            columns.append((Column(title, name_of(mattes.layers.files)), _over(comparison, mattes, outlined, size)))
+            columns.append(
+                (Column(title, name_of(mattes.layers.files.pattern)), _over(comparison, mattes, outlined, size))
+            )
     footer = [shown_how(comparison)]
     colors = list(OBJECTS)
     named = [f"{name} {colors[i % len(colors)]}" for i, name in enumerate(comparison.mattes["result"].objects)]

@@ -44,7 +44,7 @@ class Pictures:
         Raises:
             PlateError: the file cannot be read.
         """
-        return read_plate(self.footage.files.path(frame)).color(self.footage.part)
+        return self.footage.files.read(frame).color(self.footage.part)
 
     def linear(self, frame: int) -> tuple[Image, int]:
         """Scene-linear light of a frame.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from stpn.ocio.sequence import Sequence
@@ -11,8 +11,8 @@ from stpn.plugin.request import RequestError
 
 
 def refuse_places(
-    inputs: dict[str, tuple[Sequence, list[int]]],
-    outputs: dict[str, Sequence | None],
+    inputs: Mapping[str, tuple[Sequence, list[int]]],
+    outputs: Mapping[str, Sequence | None],
     frames: Iterable[int],
     wrong_output: str | None,
 ) -> None:

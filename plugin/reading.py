@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
-from stpn.ocio.plate import Plate, PlateError, read_plate
-from stpn.ocio.sequence import Sequence
+from stpn.ocio.plate import Plate, PlateError
+from stpn.plugin.frame_source import FrameSource
 
 T = TypeVar("T")
 
@@ -40,16 +40,16 @@ class Reader:
 
     def __init__(
         self,
-        plate: Sequence,
-        keys: Sequence,
+        plate: FrameSource,
+        keys: FrameSource,
         cancelled: threading.Event,
         pool: ThreadPoolExecutor,
         inner: ThreadPoolExecutor | None = None,
     ) -> None:
-        """Takes where frames lie, what says that somebody asked to stop, and who works.
+        """Takes where frames come from, what says that somebody asked to stop, and who works.
 
         Args:
-            plate, keys: where each frame lies.
+            plate, keys: where each frame comes from.
             cancelled: set to stop.
             pool: for `submit` and `parallel`.
             inner: for `parallel_within`.
@@ -83,10 +83,10 @@ class Reader:
         if self.cancelled.is_set():
             raise Cancelled
 
-    def _read(self, files: Sequence, frame: int, use: Callable[[Plate], T]) -> T:
+    def _read(self, source: FrameSource, frame: int, use: Callable[[Plate], T]) -> T:
         self.check_cancelled()
         with telling(frame):
-            return use(read_plate(files.path(frame)))
+            return use(source.read(frame))
 
     def _unless_cancelled(self, function: Callable[..., T], item: Any) -> T:
         self.check_cancelled()

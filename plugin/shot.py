@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from stpn.plugin.adaptation_plan import MaskPlan, Plan, chosen_network, wanted, 
 from stpn.plugin.cut_search import find_cuts, given_cuts, what_was_found
 from stpn.plugin.device import choose_device
 from stpn.plugin.footage import Footage
+from stpn.plugin.frame_source import Files
 from stpn.plugin.frames_on_disk import frames_there, inspected, refuse_missing
 from stpn.plugin.keys import Span, frames_of, key_frames, serving_keys, spans
 from stpn.plugin.networks import Network, wrong_weights
@@ -52,7 +54,7 @@ class Shot:
 
     request: Request
     plate: Footage
-    keys: Sequence
+    keys: Files
     prop: Property
     output: Sequence
     confidence: Sequence | None
@@ -78,7 +80,7 @@ def check(request: Request) -> Shot:
         RequestError: what is wrong, all of it that can be told at once.
     """
     request = replace(request, method=chosen_method(request))
-    problems = _wrong_options(request)
+    problems = wrong_options(request)
     if wrong_kind(request):  # whatever else may be wrong depends on it
         raise RequestError(*problems)
     try:
@@ -90,7 +92,7 @@ def check(request: Request) -> Shot:
     return shot
 
 
-def _wrong_options(request: Request) -> list[str]:
+def wrong_options(request: Request) -> list[str]:
     """What is wrong whatever the files hold."""
     problems = []
     for option, value, known in (
@@ -120,7 +122,7 @@ def _wrong_options(request: Request) -> list[str]:
 def _checked(request: Request, *, look: bool) -> Shot:
     """The shot; looks for cuts, which takes time, only where asked to."""
     try:
-        plate_files, key_files, output = (Sequence(p) for p in (request.plate, request.keys, request.output))
+        plate_files, key_files, output = (Files(p) for p in (request.plate, request.keys, request.output))
         confidence = Sequence(request.confidence) if request.confidence else None
     except SequenceError as error:
         raise RequestError(str(error)) from error
@@ -213,7 +215,7 @@ def _refuse_unserved(unserved: tuple[int, ...], used: str, cuts: tuple[int, ...]
 
 
 def _look_at_keys(
-    prop: Property, keys: tuple[int, ...], groups: list[Span], inputs: dict[str, tuple[Sequence, list[int]]],
+    prop: Property, keys: tuple[int, ...], groups: list[Span], inputs: Mapping[str, tuple[Files, list[int]]],
     threads: int,
 ) -> None:  # fmt: skip
     """Raises RequestError where the pixels of a key are none of the property."""

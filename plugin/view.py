@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stpn.ocio.sequence import Sequence as Files
 from stpn.plugin.comparison import Comparison
 from stpn.plugin.display import PLAIN, Picture, Size, resized
 from stpn.plugin.frame_numbers import FrameNumbers, Metric
@@ -101,9 +100,9 @@ def notes_of(metrics: Sequence[Metric], numbers: FrameNumbers) -> list[str]:
     return [metric.note.format(value) for metric, value in known if value is not None]
 
 
-def name_of(files: Files) -> str:
-    """The pattern without its folder."""
-    return Path(files.pattern).name
+def name_of(pattern: str) -> str:
+    """A pattern without its folder."""
+    return Path(pattern).name
 
 
 def picture_columns(comparison: Comparison, size: Size) -> list[tuple[Column, Cell]]:
@@ -113,7 +112,7 @@ def picture_columns(comparison: Comparison, size: Size) -> list[tuple[Column, Ce
         return picture(comparison, pictures, frame, size)
 
     return [
-        (Column(title, name_of(pictures.footage.files)), partial(shown, pictures))
+        (Column(title, name_of(pictures.footage.files.pattern)), partial(shown, pictures))
         for role, title in TITLES.items()
         if (pictures := comparison.pictures.get(role)) is not None
     ]
@@ -148,7 +147,7 @@ def confidence_column(confidences: Confidences, size: Size) -> tuple[Column, Cel
             return None
         return colored(resized(confidences.confidence(frame), size), colors)
 
-    return Column("confidence", name_of(confidences.files), colors), cell
+    return Column("confidence", name_of(confidences.files.pattern), colors), cell
 
 
 def color_map(name: str) -> Picture:

@@ -15,9 +15,9 @@ from stpn.engine.properties.response import KeyPair, ResponseError, fit_exposure
 from stpn.ocio.config import ColorError, Config
 from stpn.ocio.plate import Plate, PlateInfo
 from stpn.ocio.raster import DTYPES, normalized
-from stpn.ocio.sequence import Sequence as Files
 from stpn.ocio.spaces import PlateSpace
 from stpn.plugin.footage import Footage, open_footage, unlike_the_first
+from stpn.plugin.frame_source import FrameSource
 from stpn.plugin.frames_on_disk import differing
 from stpn.plugin.keys import Span
 from stpn.plugin.lazy_frames import LazyFrames
@@ -63,7 +63,7 @@ def opened(material: Material) -> Opened:
     return Opened(Hdr(plate, key, curve, space), plate, decisions, tuple(problems))
 
 
-def _plate(config: Config, files: Files, info: PlateInfo) -> Footage:
+def _plate(config: Config, files: FrameSource, info: PlateInfo) -> Footage:
     """The plate, with a space that cuts are told by: whatever it is, one frame looks like the next in it or not."""
     try:
         return open_footage(config, files, info, "auto", "")[0]

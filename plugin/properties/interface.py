@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from stpn.engine.carriers import Carrier
 from stpn.ocio.config import Config
 from stpn.ocio.plate import Plate, PlateInfo
-from stpn.ocio.sequence import Sequence as Files
 from stpn.plugin.footage import Footage
+from stpn.plugin.frame_source import FrameSource
 from stpn.plugin.keys import Span
 from stpn.plugin.reading import Reader
 from stpn.plugin.request import Request
@@ -27,19 +27,19 @@ Channels = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Material:
-    """What a request names, found on disk and inspected.
+    """What a request names, found and inspected.
 
     Attributes:
         request: as asked.
         config: where color spaces are looked up.
-        plate_files, key_files: where each frame lies.
+        plate_files, key_files: where each frame comes from.
         plates, keys: what each file holds, ascending by frame; at least one.
     """
 
     request: Request
     config: Config
-    plate_files: Files
-    key_files: Files
+    plate_files: FrameSource
+    key_files: FrameSource
     plates: Sequence[PlateInfo]
     keys: Sequence[PlateInfo]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stpn.engine.carriers import Carrier, Key
 from stpn.engine.properties.mask import MaskCarrier
-from stpn.ocio.plate import Plate, empty_like
+from stpn.ocio.plate import Plate
 from stpn.ocio.raster import DTYPES, normalized
 from stpn.plugin.display import Rec709, srgb_encoded
 from stpn.plugin.footage import Footage, open_footage, unlike_the_first
@@ -167,7 +167,7 @@ class Mask:
         if self.with_plate:
             return Result(reader.plate(frame, lambda plate: plate), {self.plate.part: channels}, part=self.plate.part)
         reader.check_cancelled()
-        return Result(empty_like(self.plate.files.path(frame), self.plate.part), {0: channels})
+        return Result(self.plate.files.empty_like(frame, self.plate.part), {0: channels})
 
 
 class ObjectsCarrier(Carrier):

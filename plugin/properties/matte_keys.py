@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from stpn.ocio.plate import Plate, PlateError, PlateInfo
 from stpn.ocio.raster import normalized
-from stpn.ocio.sequence import Sequence as Files
+from stpn.plugin.frame_source import FrameSource
 
 Image = NDArray[np.float32]
 Array = NDArray[Any]
@@ -28,7 +27,7 @@ class MatteKeys:
     """The keys of a shot as mattes.
 
     Attributes:
-        files: where each key lies.
+        files: where each key comes from.
         part: the part that holds the mattes.
         channels: names of the mattes, an object each; R, G and B where a picture of three equal channels is one matte.
         others: names of color channels beside them, which are left out.
@@ -37,7 +36,7 @@ class MatteKeys:
         labels: whether the one channel holds object numbers.
     """
 
-    files: Files
+    files: FrameSource
     part: int
     channels: tuple[str, ...]
     others: tuple[str, ...]
@@ -56,7 +55,7 @@ class MatteKeys:
         """(H, W) of each matte in the type of the file; object numbers of a PNG with a palette are its indices."""
         arrays = [key.pixels(name, self.part) for name in self.channels]
         if self.labels and self.channels == _COLOR:
-            colors = _palette(key.info.path)
+            colors = _palette(key)
             if colors is not None:
                 return [_indices(arrays, colors)]
         return arrays[:1] if self.channels == _COLOR else arrays
@@ -73,7 +72,7 @@ class MatteKeys:
     def problem(self, frame: int, key: Plate) -> str:
         """What is wrong with the pixels of a key; empty: nothing."""
         where = f"{key.info.path}: frame {frame}"
-        if self.channels == _COLOR and not (self.labels and _palette(key.info.path) is not None):
+        if self.channels == _COLOR and not (self.labels and _palette(key) is not None):
             red, green, blue = (key.pixels(name, self.part) for name in _COLOR)
             if not (np.array_equal(red, green) and np.array_equal(red, blue)):
                 return (
@@ -115,11 +114,13 @@ class MatteKeys:
         return ""
 
 
-def open_matte_keys(files: Files, infos: Sequence[PlateInfo], *, labels: bool) -> tuple[MatteKeys, str, list[str]]:
+def open_matte_keys(
+    files: FrameSource, infos: Sequence[PlateInfo], *, labels: bool
+) -> tuple[MatteKeys, str, list[str]]:
     """Decides which channels are mattes.
 
     Args:
-        files: where each key lies.
+        files: where each key comes from.
         infos: what each holds, at least one.
         labels: whether they hold object numbers.
 
@@ -180,9 +181,11 @@ def _matte_channels(info: PlateInfo, *, labels: bool) -> tuple[int, tuple[str, .
     return 0, _COLOR, ()
 
 
-def _palette(path: Path) -> NDArray[np.uint8] | None:
+def _palette(key: Plate) -> NDArray[np.uint8] | None:
     """(N, 3) the colors of a PNG with a palette, which OpenImageIO gives in place of indices; None of another file."""
-    with path.open("rb") as file:
+    if key.info.format != "png":
+        return None
+    with key.info.path.open("rb") as file:
         if file.read(8) != b"\x89PNG\r\n\x1a\n":
             return None
         while len(head := file.read(8)) == 8 and head[4:] not in (b"IDAT", b"IEND"):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from stpn.ocio.plate import new_plate, read_plate, write_plate
-from stpn.plugin import pictures
+from stpn.plugin import frame_source
 from stpn.plugin.cli import main
 from stpn.plugin.contact_sheet import cell_size
 from stpn.plugin.difference import Score
@@ -279,7 +279,7 @@ def test_only_the_frames_of_the_rows_are_read(shot: Shot, monkeypatch: pytest.Mo
         read.append(path.name)
         return read_plate(path)
 
-    monkeypatch.setattr(pictures, "read_plate", counting)
+    monkeypatch.setattr(frame_source, "read_plate", counting)
     rows = shot.report()["rows"]
     assert sorted(read) == sorted(f"{stem}.{frame:04d}.exr" for stem in ("plate", "result") for frame in rows)
     assert len(rows) == 5

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stpn.plugin import cut_search
+from stpn.plugin import cut_search, frame_source
 from stpn.plugin.request import RequestError
 from stpn.plugin.shot import check
 
@@ -76,7 +76,7 @@ def test_a_shot_without_a_key_is_refused(cut: Any) -> None:
 
 
 def test_cuts_that_are_given_are_not_looked_for(cut: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cut_search, "read_plate", None)
+    monkeypatch.setattr(frame_source, "read_plate", None)
     assert check(cut.request(method="flow", cuts="none")).decisions[3] == "cuts: none, by --cuts"
     shot = check(cut.request(method="flow", cuts="7,11", frames="1-10"))
     assert (shot.cuts, shot.decisions[3]) == ((7, 11), "cuts: new shots begin at 7, 11, by --cuts")
@@ -88,7 +88,7 @@ def test_cuts_that_are_given_are_not_looked_for(cut: Any, monkeypatch: pytest.Mo
 
 
 def test_nothing_is_looked_at_where_nothing_is_carried(cut: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cut_search, "read_plate", None)
+    monkeypatch.setattr(frame_source, "read_plate", None)
     assert check(cut.request(method="flow", frames="3,5,9")).decisions[3] == (
         "cuts: not looked for, no frame takes anything from another"
     )
@@ -126,7 +126,7 @@ def test_few_frames_are_in_memory_at_once(studio: Any, monkeypatch: pytest.Monke
     studio.plate(range(1, 60))
     studio.keys([1])
     read, known = [], []
-    honest = cut_search.read_plate
+    honest = frame_source.read_plate
 
     def noted(path: Any) -> Any:
         read.append(int(path.name[6:10]))
@@ -138,7 +138,7 @@ def test_few_frames_are_in_memory_at_once(studio: Any, monkeypatch: pytest.Monke
             known.append((max(read), frame, len(guides._known)))
         return cut_search.Findings((), ())
 
-    monkeypatch.setattr(cut_search, "read_plate", noted)
+    monkeypatch.setattr(frame_source, "read_plate", noted)
     monkeypatch.setattr(cut_search, "search", decided)
     check(studio.request(method="flow", threads=2))
     assert sorted(read) == list(range(1, 60))

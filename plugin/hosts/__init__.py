@@ -1,0 +1,1 @@
+"""The node in compositing programs: one folder for each host."""
