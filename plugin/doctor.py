@@ -44,7 +44,7 @@ class Finding:
     """One thing that was looked at.
 
     Attributes:
-        group: versions, devices, color, weights, folders or use.
+        group: versions, devices, color, weights, folders, use or hosts.
         name: what it is.
         value: what was found.
         status: ok, warning or error; `stpn propagate` does not work as long as there is an error.
@@ -74,6 +74,8 @@ def examine(ocio: str | None = None) -> Iterator[Finding]:
             whole = whole and finding.status != ERROR
             yield finding
     yield from _use(ocio, whole)
+    if whole:
+        yield from _hosts()
 
 
 def _versions() -> Iterator[Finding]:
@@ -257,6 +259,12 @@ def _use(ocio: str | None, whole: bool) -> Iterator[Finding]:
         yield Finding("use", "trial", f"3 frames of 48 x 32 pixels carried in {_trial(ocio):.1f} s")
     except Exception as error:
         yield Finding("use", "trial", _one_line(error), ERROR, "run: python3 install.py, or report this line")
+
+
+def _hosts() -> Iterator[Finding]:
+    from stpn.plugin.doctor_hosts import hosts
+
+    return hosts()
 
 
 def _trial(ocio: str | None) -> float:

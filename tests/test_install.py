@@ -434,6 +434,47 @@ def test_commands_see_no_modules_from_elsewhere(install: ModuleType, root: Path,
     assert variables["PATH"].startswith(str(root / ".venv"))
 
 
+# ---------------------------------------------------------------- hosts
+
+
+@pytest.mark.parametrize("host", ["ofx", "nuke", "blender", "comfyui"])
+def test_a_host_gets_the_node_once_all_is_set_up(install: ModuleType, root: Path, host: str) -> None:
+    runner = StandIn(root)
+    assert install.main([host, "--to", "/plugins"], root=root, runner=runner) == 0
+    assert runner.asked[-1].endswith(f"-P -m stpn.plugin.hosts {host} --to /plugins")
+    assert install.main([host, "--dry-run"], root=root, runner=runner) == 0
+    assert runner.asked[-1].endswith(f"-P -m stpn.plugin.hosts {host} --dry-run")
+
+
+def test_a_host_on_an_untouched_computer_is_only_talked_about(install: ModuleType, root: Path, capsys: Any) -> None:
+    before = everything_below(root)
+    assert install.main(["nuke", "--to", "/plugins", "--dry-run"], root=root, runner=StandIn(root)) == 0
+    assert capsys.readouterr().out.endswith("Nuke: would be put into /plugins\n")
+    assert everything_below(root) == before
+
+
+def test_a_host_that_fails_is_a_failure(install: ModuleType, root: Path) -> None:
+    for ended, code in ((1, 1), (2, 2), (130, 130), (77, 1)):
+        runner = StandIn(root, fail={"stpn.plugin.hosts": ended})
+        assert install.main(["ofx"], root=root, runner=runner) == code
+
+
+def test_uninstall_takes_the_node_out_of_hosts_first(install: ModuleType, root: Path) -> None:
+    runner = StandIn(root)
+    install.main(["demo"], root=root, runner=runner)
+    (root / ".venv" / install.HOST_NOTE).write_text("[]")
+    assert install.main(["uninstall", "nuke"], root=root, runner=runner) == 0
+    assert runner.asked[-1].endswith("stpn.plugin.hosts uninstall nuke")
+    assert (root / ".venv").is_dir()
+    runner.fail = {"stpn.plugin.hosts": 1}
+    assert install.main(["uninstall"], root=root, runner=runner) == 1
+    assert (root / ".venv").is_dir(), "what could not be taken out could not be found again"
+    runner.fail = {}
+    assert install.main(["uninstall"], root=root, runner=runner) == 0
+    assert runner.asked[-1].endswith("stpn.plugin.hosts uninstall")
+    assert not (root / ".venv").exists()
+
+
 # ---------------------------------------------------------------- uninstall
 
 

@@ -26,7 +26,17 @@ SHIPPED_BESIDE_MODULES = (
     "engine/weights/*.md",
     "engine/propagation/README.md",
     "engine/training/recipes/*.toml",
+    "plugin/hosts/ofx/*.cpp",
+    "plugin/hosts/ofx/*.h",
+    "plugin/hosts/ofx/*.in",
+    "plugin/hosts/ofx/CMakeLists.txt",
+    "plugin/hosts/ofx/exports.map",
+    "plugin/hosts/blender/*",
+    "plugin/hosts/comfyui/*",
+    "plugin/hosts/nuke/*",
 )
+# For the Python of other programs: copied into them, never imported here.
+FACES = ("plugin/hosts/blender", "plugin/hosts/comfyui", "plugin/hosts/nuke")
 # Hosts bring these themselves, and a GPU machine has these besides: imported where they are used, never required.
 OPTIONAL_IMPORTS = {"tensorrt", "cuda", "bpy", "nuke"}
 IMPORT_NAMES = {"cv2": "opencv-python-headless", "PyOpenColorIO": "opencolorio"}
@@ -47,13 +57,14 @@ def run(*command: str, cwd: Path, **variables: str) -> subprocess.CompletedProce
 def modules(root: Path = REPOSITORY) -> list[Path]:
     """Every module of the three packages, relative to the root."""
     found = [path.relative_to(root) for folder in FOLDERS for path in (root / folder).rglob("*.py")]
-    return sorted(path for path in found if "__pycache__" not in path.parts)
+    return sorted(p for p in found if "__pycache__" not in p.parts and p.parent.as_posix() not in FACES)
 
 
 def data_files(root: Path = REPOSITORY) -> list[Path]:
     """Every file that must be shipped beside the modules, relative to the root."""
     found = [path.relative_to(root) for folder in FOLDERS for path in (root / folder).rglob("*")]
-    return sorted(path for path in found if any(path.match(pattern) for pattern in SHIPPED_BESIDE_MODULES))
+    files = [path for path in found if (root / path).is_file() and "__pycache__" not in path.parts]
+    return sorted(path for path in files if any(path.match(pattern) for pattern in SHIPPED_BESIDE_MODULES))
 
 
 # ---------------------------------------------------------------- the lists
