@@ -67,6 +67,7 @@ class LiveSpan:
         self._network: Network | None = None
         self._found: Findings | None = None
         self._carriers: dict[tuple[int | None, int | None], Ready] = {}
+        self._last: tuple[int, Result, Image] | None = None
         self.decisions: tuple[str, ...] = ()
 
     def serves(self, job: Job) -> bool:
@@ -104,11 +105,16 @@ class LiveSpan:
             self._reader.hear(_NEVER, lambda *_: None, expected=1)
 
     def carried(self, frame: int, ready: Ready) -> tuple[Result, Image]:
-        """A frame that was prepared, and its confidence (H, W)."""
+        """A frame that was prepared, and its confidence (H, W); the last one is kept, for other mixes and outputs."""
         assert self._prop is not None
+        last = self._last
+        if last is not None and last[0] == frame:
+            return last[1:]
         span, carrier = ready
         values, confidence = carrier.carry(frame)
-        return self._prop.carried_frame(frame, values, span, self._reader), confidence
+        result = self._prop.carried_frame(frame, values, span, self._reader)
+        self._last = frame, result, confidence
+        return result, confidence
 
     def key(self, frame: int) -> Result:
         """A key frame."""

@@ -68,12 +68,20 @@ def serve(address: Path) -> int:
         address: of the socket; lock and log lie beside it, and its folder must be the user's alone.
 
     Returns:
-        The exit code: 0 also where another worker serves this address.
+        The exit code: 0 as soon as there is somebody who serves this address.
 
     Raises:
         WorkerFault: it cannot start.
     """
     os.umask(0o077)
+    heard, told = os.pipe()
+    child = os.fork()
+    if child:
+        # whoever started this process waits for it, and must not have to wait for as long as the worker lives
+        os.close(told)
+        listens = os.read(heard, 1) == b"!"
+        return 0 if listens else os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.close(heard)
     lock = _locked(address.with_suffix(".lock"))
     if lock is None:
         return 0
@@ -85,7 +93,7 @@ def serve(address: Path) -> int:
     )
     _offered_to_the_system()
     try:
-        return _Server(address).run()
+        return _Server(address, told).run()
     finally:
         address.unlink(missing_ok=True)
         os.close(lock)
@@ -115,12 +123,12 @@ def _offered_to_the_system() -> None:
 class _Server:
     """Listens, and ends when nobody is there or nothing was asked for a while."""
 
-    def __init__(self, address: Path) -> None:
-        self._address = address
+    def __init__(self, address: Path, told: int) -> None:
+        self._address, self._told = address, told
         self._ending = threading.Event()
         self._clients: set[Connection] = set()
         self._lock = threading.Lock()
-        self._last_client = self._last_job = time.monotonic()
+        self._last_client = self._last_job = 0.0
 
     def run(self) -> int:
         """Returns the exit code."""
@@ -129,6 +137,8 @@ class _Server:
         size = _number("STPN_WORKER_MEMORY", _machine_memory() * _MEMORY_PART)
         with self._listening() as listening, ThreadPoolExecutor(_COPIES, thread_name_prefix="stpn-copy") as copying:
             # whoever connects from now on waits to be heard, while the heavy imports go on
+            os.write(self._told, b"!")
+            os.close(self._told)
             from stpn.plugin.worker_connection import Connection, Shared
             from stpn.plugin.worker_memory import SharedMemory, Store
 
@@ -137,6 +147,7 @@ class _Server:
             store = Store(memory, renderer.in_use, renderer.forget)
             shared = Shared(memory, store, renderer.get, copying, str(self._address.with_suffix(".log")))
             _log.info("pid %d serves %s, %.1f GB for pictures", os.getpid(), self._address, size / 1e9)
+            self._last_client = self._last_job = time.monotonic()  # the imports may have taken longer than it may idle
             while not self._done():
                 try:
                     sock, _ = listening.accept()

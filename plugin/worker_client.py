@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from .worker_link import TYPES, Broken, Link, whole
-from .worker_messages import Message, MessageError, message
+from .worker_messages import Message, MessageError, encode, message
 from .worker_start import Cancelled, Installation, WorkerError
 
 __all__ = ["Cancelled", "Installation", "Job", "Picture", "Result", "WorkerClient", "WorkerError"]
@@ -175,6 +175,10 @@ class WorkerClient:
             WorkerError: see its kinds.
             Cancelled: `cancelled` said so.
         """
+        try:
+            encode(job.message())
+        except MessageError as error:
+            raise WorkerError("request", f"the job cannot be sent: {error}") from error
         with self._lock:
             if self._link is not None and not self._link.alive:
                 self.close()

@@ -191,8 +191,7 @@ class Connection:
             there = slot.info.planes(memory.at(slot))
             list(self._shared.copying.map(np.copyto, there.values(), made.planes.values()))
             slot.about = replace(made, planes={})
-            store.commit(slot, ("result", job.digest))
-            return slot
+            return store.commit(slot, ("result", job.digest))
         finally:
             for one in held:
                 store.release(one)
@@ -218,7 +217,9 @@ class Connection:
             if work.cancelled.is_set():
                 raise Cancelled
             for name, slot in missing.items():
-                store.commit(slot, ("picture", name))
+                held.remove(slot)
+                slots[name] = store.commit(slot, ("picture", name))
+                held.append(slots[name])
         return {name: (slot.info, slot.info.planes(memory.at(slot))) for name, slot in slots.items()}
 
     def _beat(self, work: _Work) -> None:

@@ -22,7 +22,7 @@ class FullError(Exception):
     """There is no room, and nothing that could go."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Slot:
     """A place in the memory.
 
@@ -108,12 +108,22 @@ class Store:
         with self._lock:
             return Slot(None, info, self._room(info.size))
 
-    def commit(self, slot: Slot, key: Key) -> None:
-        """The picture is in place; from now on it is found by its key. Where somebody was first, that one stays."""
+    def commit(self, slot: Slot, key: Key) -> Slot:
+        """The picture is in place; from now on it is found by its key.
+
+        Returns:
+            The slot, or that of somebody who was first, held in its place: what is kept of a picture beyond a job is
+            kept by its key, so that all must read the one that has it.
+        """
         with self._lock:
-            if key not in self._slots:
+            first = self._slots.setdefault(key, slot)
+            if first is slot:
                 slot.key = key
-                self._slots[key] = slot
+            else:
+                first.holders += 1
+                slot.holders -= 1
+                self._give(slot)
+            return first
 
     def release(self, slot: Slot) -> None:
         """Gives up one hold."""

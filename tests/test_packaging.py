@@ -34,6 +34,7 @@ SHIPPED_BESIDE_MODULES = (
     "plugin/hosts/blender/*",
     "plugin/hosts/comfyui/*",
     "plugin/hosts/nuke/*",
+    "plugin/hosts/nuke/icons/*",
 )
 # For the Python of other programs: copied into them, never imported here.
 FACES = ("plugin/hosts/blender", "plugin/hosts/comfyui", "plugin/hosts/nuke")

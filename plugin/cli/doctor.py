@@ -8,7 +8,8 @@ HELP = "what is installed, what would be used"
 
 DESCRIPTION = """\
 Looks at everything that stpn stands on: versions, processors and GPU, the OCIO config, weights, folders; then carries a
-tiny picture to see that it works, and says which hosts have the node. Each line is marked ok, warning or error, with what to do.
+tiny picture to see that it works, and says which hosts have the node. Each line is marked ok, warning or error, with
+what to do.
 
 Exit code 0: `stpn propagate` works here. 1: it does not; see the lines marked error.
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from stpn.engine.carriers import AlignedCarrier
 from stpn.ocio.config import ColorError
 from stpn.ocio.plate import new_plate, read_plate, write_plate
 from stpn.plugin import live_render, live_span
@@ -252,6 +253,14 @@ def test_motion_is_estimated_once_for_a_span(tmp_path: Path, monkeypatch: pytest
         scene.rendered(made, scene.job(frame))
     scene.rendered(made, scene.job(1004, mix=0.5))
     assert len(opened) == 1
+    carried: list[int] = []
+    honest_carry = AlignedCarrier.carry
+    monkeypatch.setattr(AlignedCarrier, "carry", lambda self, frame: carried.append(frame) or honest_carry(self, frame))
+    scene.rendered(made, scene.job(1004, mix=0.25))
+    scene.rendered(made, scene.job(1004, output="confidence"))
+    assert carried == []
+    scene.rendered(made, scene.job(1003))
+    assert carried == [1003]
     scene.rendered(made, scene.job(1004, method="flow"))
     assert len(opened) == 2
     assert made.in_use() == set(scene.pictures)

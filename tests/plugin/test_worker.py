@@ -325,6 +325,17 @@ def test_memory_is_given_to_whoever_asks_last_and_held_by_whoever_needs_it() -> 
     assert store.reserve(page).offset == slots["c"].offset
 
 
+def test_of_two_that_bring_the_same_picture_one_stays_for_both() -> None:
+    store = Store(SharedMemory(2 * 4096), lambda: (), lambda: False)
+    page = PictureInfo(64, 64, "uint8", "A")
+    first, second = store.reserve(page), store.reserve(page)
+    assert store.commit(first, ("picture", "a")) is first
+    assert store.commit(second, ("picture", "a")) is first
+    assert first.holders == 2
+    # the place of the other one is free again
+    assert store.reserve(page).offset == second.offset
+
+
 def test_any_order_of_asking_leaves_no_hole_and_no_overlap() -> None:
     rng = np.random.default_rng(0)
     store = Store(SharedMemory(1 << 20), lambda: (), lambda: False)
