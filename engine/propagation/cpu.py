@@ -15,18 +15,23 @@ from stpn.engine.propagation import kernels
 
 def propagate_cpu(property_map: Tensor, gates: Tensor) -> Tensor:
     """`stpn.engine.propagation.propagate` for tensors on the CPU; float32 and float64."""
+    if torch.is_inference_mode_enabled():
+        return _propagated(property_map, gates)[0]  # the operator's first call imports torch's compiler, for a second
     out: Tensor = _propagate(property_map, gates)[0]
     return out
 
 
-@torch.library.custom_op("stpn::propagate_cpu", mutates_args=(), device_types="cpu")
-def _propagate(property_map: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
+def _propagated(property_map: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
+    """The result, and which direction gave the maximum of each value."""
     x, w = property_map.contiguous(), gates.contiguous()
     out = torch.empty_like(x)
     chosen = torch.empty_like(x, dtype=torch.uint8)
     arrays = [t.detach().numpy() for t in (x, w, out, chosen)]
     _each_part(x.shape, lambda batch, first, last: kernels.forward(*arrays, batch, first, last))
     return out, chosen
+
+
+_propagate = torch.library.custom_op("stpn::propagate_cpu", _propagated, mutates_args=(), device_types="cpu")
 
 
 @_propagate.register_fake

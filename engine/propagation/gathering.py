@@ -38,12 +38,14 @@ def gather(sources: Tensor, gates: Tensor) -> Tensor:
     Returns:
         (B, C, H, W) float32.
     """
+    if torch.is_inference_mode_enabled():
+        return _gathered(sources, gates)[0]  # the operator's first call imports torch's compiler, for a second
     out: Tensor = _gather(sources, gates)[0]
     return out
 
 
-@torch.library.custom_op("stpn::gather_cpu", mutates_args=(), device_types="cpu")
-def _gather(sources: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
+def _gathered(sources: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
+    """The result, and what arrived from each direction (B, 4, C, H, W)."""
     x, w = sources.contiguous(), gates.contiguous()
     out, arrived = x.clone(), torch.empty((x.shape[0], 4, *x.shape[1:]), dtype=x.dtype)
     for entry in range(x.shape[0]):
@@ -54,6 +56,9 @@ def _gather(sources: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
             _oriented_view(arrived[entry, d].numpy(), d)[...] = running
         out[entry] += arrived[entry].sum(dim=0)
     return out, arrived
+
+
+_gather = torch.library.custom_op("stpn::gather_cpu", _gathered, mutates_args=(), device_types="cpu")
 
 
 @_gather.register_fake
