@@ -550,9 +550,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     for name, title in HOSTS.items():
         host = command(name, f"set up stpn, and put the node STPN Propagate where {title} looks for it")
         host.add_argument("--to", metavar="DIR", help="the folder to put it into (default: where the host looks)")
-    uninstall = command(
-        "uninstall", "take the node out of all hosts, remove .venv, links in build/, demo's results"
-    )
+    uninstall = command("uninstall", "take the node out of all hosts, remove .venv, links in build/, demo's results")
     uninstall.add_argument("hosts", nargs="*", metavar="HOST", help="take the node out of these alone, keep the rest")
     uninstall.add_argument("--to", metavar="DIR", help="take it out of this folder alone, keep the rest")
     return parser.parse_args(arguments)

@@ -102,7 +102,8 @@ def first_frame(bundle: Path) -> float:
     seconds = time.perf_counter() - start
     assert made is not None, host.complaint
     host.close()
-    while subprocess.run(["pgrep", "-f", os.environ["STPN_RUNTIME_DIR"] + "/auto"], capture_output=True).returncode == 0:
+    worker = ["pgrep", "-f", os.environ["STPN_RUNTIME_DIR"] + "/auto"]
+    while subprocess.run(worker, capture_output=True).returncode == 0:
         time.sleep(0.1)
     return seconds
 

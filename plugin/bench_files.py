@@ -91,7 +91,7 @@ class FileShot:
         """How sure that is, (H, W), 0..1."""
         from stpn.ocio.plate import read_plate
 
-        return read_plate(self.path("confidence", frame)).pixels("confidence").astype(np.float32)
+        return read_plate(self.path("confidence", frame)).pixels("Y").astype(np.float32)
 
     def finite(self, values: Image, frame: int) -> Image:
         """The same values.

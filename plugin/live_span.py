@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +40,8 @@ Progress = Callable[[float, str], None]
 
 # values that change what is shown of a frame, not what the frames of a span share
 _OF_A_FRAME = frozenset({"output", "mix"})
+# why a color space was taken, where a file would have said more
+_FILES_SAY = re.compile(r"(EXR|TIFF of integers) without color attributes")
 _NEVER = threading.Event()
 # bytes of motion that each target keeps a pixel and a key: two flows, two routes would be twice that
 _MOTION_BYTES = 16
@@ -152,7 +155,8 @@ class LiveSpan:
         if wrong:
             raise RequestError(*first_of(wrong))
         self._prop, self._plate = opened.prop, opened.plate
-        self.decisions = (f"config: {config.origin}", *opened.decisions, f"device: {choose_device(request.device)[1]}")
+        said = (_FILES_SAY.sub("of which the host says nothing", one) for one in opened.decisions)
+        self.decisions = (f"config: {config.origin}", *said, f"device: {choose_device(request.device)[1]}")
         if self._found.cuts:
             self.decisions += (f"cuts: new shots begin at {listed(self._found.cuts)}",)
 

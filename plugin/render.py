@@ -162,7 +162,7 @@ class _Work:
             part = shot.plate.info.parts[shot.plate.part]
             if confidence is None:
                 confidence = np.ones((part.height, part.width), np.float32)
-            sure = {"confidence": confidence.astype(np.float16)}
+            sure = {"Y": confidence.astype(np.float16)}  # grey in every host; other names most do not show
             write_plate(path, new_plate(sure, data_window=part.data_window, display_window=part.display_window))
         path = shot.output.path(frame)
         path.parent.mkdir(parents=True, exist_ok=True)

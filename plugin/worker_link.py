@@ -27,7 +27,7 @@ TYPES: dict[str, np.dtype[Any]] = {
 }
 """What the protocol calls numbers, and what numpy does."""
 
-SILENCE_SECONDS = 30.0
+SILENCE_SECONDS = float(os.environ.get("STPN_WORKER_SILENCE") or 30)
 """After so long without a word the worker is taken for dead."""
 POLL_SECONDS = 0.1
 """How often `cancelled` is asked while the worker works."""

@@ -45,7 +45,7 @@ def setup(parser: argparse.ArgumentParser) -> None:
         metavar="O.####.exr",
         help="the results: .exr; of color the plate's format too, of mattes PNG or TIFF as the keys are",
     )
-    files.add_argument("--confidence", metavar="C.####.exr", help="also write how sure each pixel is, 0..1")
+    files.add_argument("--confidence", metavar="C.####.exr", help="also write how sure each pixel is, 0..1, in grey")
     files.add_argument(
         "--property", choices=PROPERTIES, default="color", help="what is carried, see above (default: color)"
     )

@@ -63,9 +63,9 @@ def test_channels_follow_the_motion(shot: Any, curve: str) -> None:
     inside, truth = (slice(6, -6), slice(10, -10)), depth(shot, 1003)
     error = np.abs(shot.pixels("out.1003.exr")["depth.Z"] - truth)[inside].mean()
     assert error < 0.1 * np.abs(depth(shot, 1001) - truth)[inside].mean()
-    sure = shot.pixels("sure.1003.exr")["confidence"]
+    sure = shot.pixels("sure.1003.exr")["Y"]
     assert 0 <= sure.min() <= sure.max() <= 1
-    assert (shot.pixels("sure.1001.exr")["confidence"] == 1).all()
+    assert (shot.pixels("sure.1001.exr")["Y"] == 1).all()
 
 
 @pytest.mark.parametrize("curve", ["linear", "log"])

@@ -73,9 +73,9 @@ def test_light_beyond_white_comes_from_the_keys(shot: Any) -> None:
     assert error[clipped].mean() < 0.5 * shown[clipped].mean()
     assert found.max() > 1.2
     assert shot.pixels("out.1003.exr")["R"].dtype == np.float16
-    sure = shot.pixels("sure.1003.exr")["confidence"]
+    sure = shot.pixels("sure.1003.exr")["Y"]
     assert 0 <= sure.min() <= sure.max() <= 1
-    assert (shot.pixels("sure.1001.exr")["confidence"] == 1).all()
+    assert (shot.pixels("sure.1001.exr")["Y"] == 1).all()
 
 
 def test_what_an_exr_says_of_its_color_is_true(shot: Any) -> None:

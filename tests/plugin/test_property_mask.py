@@ -90,7 +90,7 @@ def test_one_key_makes_mattes_of_all_frames(shot: Any) -> None:
         assert list(found) == ["A"]
         assert found["A"].dtype == np.float32
         assert 0 <= found["A"].min() <= found["A"].max() <= 1
-        sure = shot.pixels(f"sure.{frame}.exr")["confidence"]
+        sure = shot.pixels(f"sure.{frame}.exr")["Y"]
         assert 0 <= sure.min() <= sure.max() <= 1
     moved = thing(1002)
     assert np.abs(shot.pixels("out.1002.exr")["A"] - moved).mean() < 0.5 * np.abs(thing(1001) - moved).mean()

@@ -75,7 +75,7 @@ def test_colors_follow_the_motion(studio: Any) -> None:
         error = np.abs(studio.image(f"out.{frame}.exr")[inside] - truth).mean()
         copied = np.abs(studio.rgb(1001 if frame < 1003 else 1005)[inside] - truth).mean()
         assert error < 0.1 * copied
-        assert studio.pixels(f"sure.{frame}.exr")["confidence"][inside].mean() > 0.8
+        assert studio.pixels(f"sure.{frame}.exr")["Y"][inside].mean() > 0.8
 
 
 @PRIMARIES
@@ -329,7 +329,7 @@ def test_confidence_is_within_0_and_1_and_1_at_keys(studio: Any, method: str) ->
     cut = studio.light(1001) * np.random.default_rng(0).uniform(0.1, 3, studio.shape)
     studio.write("plate.1003.exr", studio.channels(cut))
     rendered = {frame.frame: frame for frame in studio.render(confidence="sure/c.####.exr", method=method, cuts="none")}
-    sure = {frame: studio.pixels(f"sure/c.{frame}.exr")["confidence"] for frame in rendered}
+    sure = {frame: studio.pixels(f"sure/c.{frame}.exr")["Y"] for frame in rendered}
     for frame, values in sure.items():
         assert values.dtype == np.float16
         assert values.min() >= 0
