@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
 import cv2
 import numpy as np
@@ -14,6 +13,7 @@ from torch.nn.functional import avg_pool2d
 from stpn.engine.aligned_network import AlignedFusion
 from stpn.engine.alignment import Image
 from stpn.engine.candidate_mixing import fill_in, weigh
+from stpn.engine.device import inference
 from stpn.engine.fusion import Candidate, Fused
 from stpn.engine.observation import collate, inputs, observe
 
@@ -51,16 +51,17 @@ def carry_observed(network: AlignedFusion, pictures: Sequence[dict[str, Image]])
     height, width = pictures[0]["lightness"].shape[-2:]
     factor = shown_smaller(height, width)
     batch = {name: _padded(plane, factor * _MULTIPLE) for name, plane in collate(pictures).items()}
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16()):
+    with inference(network) as device:
+        batch = {name: plane.to(device) for name, plane in batch.items()}
         seen = batch if factor == 1 else {name: _reduced(name, plane, factor) for name, plane in batch.items()}
         out = network(inputs(seen))
         values = out.values
         if factor > 1:
             weighed = weigh(batch["weights"], batch["values"], out.corrections)
             values = fill_in(weighed, batch["spread"], batch["confidence"], out.fills, out.doubts, out.shares)
-        sure = torch.sigmoid(-out.unsure)[:, 0].numpy()
+        sure = torch.sigmoid(-out.unsure)[:, 0].cpu().numpy()
     full = (batch["lightness"].shape[-1], batch["lightness"].shape[-2])
-    props = np.moveaxis(values[..., :height, :width].numpy() * np.float32(network.config.unit), 1, 3)
+    props = np.moveaxis(values[..., :height, :width].cpu().numpy() * np.float32(network.config.unit), 1, 3)
     confidences = [cv2.resize(each, full, interpolation=cv2.INTER_LINEAR)[:height, :width] for each in sure]
     return [(np.ascontiguousarray(p), np.ascontiguousarray(c)) for p, c in zip(props, confidences, strict=True)]
 
@@ -68,17 +69,6 @@ def carry_observed(network: AlignedFusion, pictures: Sequence[dict[str, Image]])
 def shown_smaller(height: int, width: int) -> int:
     """How many times smaller than it is the network is shown a picture."""
     return max(1, round(max(height, width) / LONG_SIDE))
-
-
-@cache
-def fast_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 itself; convolutions then take about two thirds of the time.
-
-    The result differs in the last visible digit of ab from that in float32, and not at all between frames, chunks and
-    runs on one kind of processor.
-    """
-    has = torch.cpu.get_capabilities()
-    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
 
 
 def _padded(plane: Tensor, multiple: int) -> Tensor:

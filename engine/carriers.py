@@ -160,18 +160,21 @@ class NetworkCarrier(Carrier):
         """See `Carrier`."""
         import torch
 
+        from stpn.engine.device import inference
+
         def tensor(images: Iterable[Image]) -> torch.Tensor:
-            return torch.from_numpy(np.stack([np.moveaxis(np.atleast_3d(image), 2, 0) for image in images]))
+            planes = np.stack([np.moveaxis(np.atleast_3d(image), 2, 0) for image in images])
+            return torch.from_numpy(planes).to(device)
 
         served = [min(self._keys, key=lambda key: (abs(key.frame - frame), key.frame)) for frame in frames]
         channels = served[0].prop.shape[2]
-        with torch.inference_mode():
+        with inference(self._network, fast=False) as device:
             at_key, at_target = tensor(self._guide(key.frame) for key in served), tensor(map(self._guide, frames))
             gates = self._network.gates(at_key, at_target)
-            carried = self._network.carry(tensor(key.prop / self._unit for key in served), gates).numpy()
+            carried = self._network.carry(tensor(key.prop / self._unit for key in served), gates).cpu().numpy()
             planes = at_key if at_key.shape[1] == channels else at_key.repeat(1, channels, 1, 1)
-            seen = self._network.carry(planes, gates).mean(dim=1).numpy()
-            known = at_target.mean(dim=1).numpy()
+            seen = self._network.carry(planes, gates).mean(dim=1).cpu().numpy()
+            known = at_target.mean(dim=1).cpu().numpy()
         # the network works at a fraction of the resolution, so only what survives that can be compared
         size = 2**self._network.config.halvings + 1
         out = []

@@ -5,20 +5,45 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from stpn.plugin import machine
 from stpn.plugin.request import RequestError
 
 
 def choose_device(asked: str) -> tuple[str, str]:
     """The device for `auto`, `cpu`, `cuda` or `tensorrt`, and the reason in words.
 
+    Motion is estimated on the CPU whatever the device is; what a device runs is the method's network.
+
     Raises:
         RequestError: the device was named and cannot be used here; there is no quiet fallback.
     """
-    if asked in ("cuda", "tensorrt"):
+    if asked == "cpu":
+        return "cpu", "cpu, as asked"
+    if asked == "tensorrt":
         raise RequestError(
-            f"--device {asked}: expected auto or cpu; this version does not run on {asked} yet; use --device cpu"
+            "--device tensorrt: expected auto, cpu or cuda; this version builds engines but does not render with them; "
+            "use --device cuda or cpu"
         )
-    return "cpu", "cpu, as asked" if asked == "cpu" else "cpu, the only one that this version runs on"
+    missing = why_no_cuda()
+    if asked == "cuda":
+        if missing:
+            raise RequestError(f"--device cuda: expected an NVIDIA GPU for torch, {missing}; use --device cpu")
+        return "cuda", "cuda, as asked"
+    if missing:
+        return "cpu", f"cpu, {missing}"
+    return "cuda", f"cuda, {machine.nvidia_gpus()[0]}"
+
+
+def why_no_cuda() -> str:
+    """Why torch cannot compute on a GPU here; "" where it can. Asks the driver first, which is quick."""
+    found, gpus = machine.nvidia_gpus()
+    if not gpus:
+        return found.removeprefix("none: ")
+    import torch
+
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is built without CUDA"
+    return "" if torch.cuda.is_available() else f"torch {torch.__version__} does not find the GPU that the driver has"
 
 
 @contextmanager

@@ -235,12 +235,15 @@ def _config_at(path: str | None, changed: int) -> Config:
 
 def _network(request: Request) -> Network | None:
     path = weights_file(request)
-    return None if path is None else _network_of(request.property, request.method, path, _changed(str(path)))
+    if path is None:
+        return None
+    device, _ = choose_device(request.device)
+    return _network_of(request.property, request.method, path, _changed(str(path)), device)
 
 
 @lru_cache(maxsize=8)
-def _network_of(prop: str, method: str, path: Path, changed: int) -> Network:
-    return load_weights(Request("", "", "", property=prop, method=method), path)
+def _network_of(prop: str, method: str, path: Path, changed: int, device: str) -> Network:
+    return load_weights(Request("", "", "", property=prop, method=method), path).to(device)
 
 
 def _changed(path: str | None) -> int:

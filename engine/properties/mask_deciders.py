@@ -33,17 +33,17 @@ class ByNetwork:
         """See `Decider`."""
         import torch
 
-        from stpn.engine.aligned import fast_bfloat16
+        from stpn.engine.device import inference
 
         picture = torch.from_numpy(padded(np.moveaxis(frame.rgb, 2, 0))[None])
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16()):
-            return self._network.features(picture)
+        with inference(self._network) as device:
+            return self._network.features(picture.to(device))
 
     def decide(self, sight: Sight, here: Tensor | None) -> tuple[Image, Image]:
         """See `Decider`."""
         import torch
 
-        from stpn.engine.aligned import fast_bfloat16
+        from stpn.engine.device import device_of, inference
         from stpn.engine.properties.mask_network import Observed, mask_of
 
         assert here is not None
@@ -54,7 +54,7 @@ class ByNetwork:
         for index, known in enumerate(sight.known):
             planes = all_planes(known, sight.moved[index], sight.frame.colors)
             seen, flow, before, key = (
-                torch.from_numpy(padded(one)[None])
+                torch.from_numpy(padded(one)[None]).to(device_of(self._network))
                 for one in (
                     planes,
                     np.moveaxis(sight.flow, 2, 0),
@@ -63,10 +63,10 @@ class ByNetwork:
                 )
             )
             observed = Observed(seen, flow, before, key, here, *sight.memory)
-            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16()):
+            with inference(self._network):
                 made = self._network(observed)
-            masks.append(mask_of(made.odds)[0, 0, :height, :width].numpy())
-            sure = np.minimum(sure, torch.sigmoid(made.sure)[0, 0, :height, :width].numpy())
+            masks.append(mask_of(made.odds)[0, 0, :height, :width].cpu().numpy())
+            sure = np.minimum(sure, torch.sigmoid(made.sure)[0, 0, :height, :width].cpu().numpy())
         return np.stack(masks), sure
 
 

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from stpn.engine.aligned import fast_bfloat16, shown_smaller
+from stpn.engine.aligned import shown_smaller
 from stpn.engine.aligned_network import AlignedFusion
 from stpn.engine.alignment import Image
+from stpn.engine.device import fast_bfloat16
 from stpn.engine.observation import collate, inputs
 from stpn.engine.training.adaptation_material import (
     Exam,

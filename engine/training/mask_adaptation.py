@@ -108,7 +108,7 @@ def _learn(
     cancelled: Callable[[], bool],
     said: Callable[[str], None],
 ) -> None:
-    from stpn.engine.aligned import fast_bfloat16
+    from stpn.engine.device import fast_bfloat16
 
     smallest = min(min(dream.mattes.shape[1:]) for dream in dreams)
     crop = min(_CROP, smallest // MULTIPLE * MULTIPLE)

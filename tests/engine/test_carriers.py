@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from stpn.engine.alignment import agreement
 from stpn.engine.carriers import FlowCarrier, Key, NetworkCarrier
@@ -108,6 +109,9 @@ class Copying:
     """A network that carries whatever it is given to where it stands."""
 
     config = SimpleNamespace(halvings=2)
+
+    def parameters(self) -> Any:
+        return iter([torch.zeros(1)])
 
     def gates(self, key_guide: Any, target_guide: Any) -> Any:
         self.guides = key_guide, target_guide

@@ -12,6 +12,7 @@ import numpy as np
 import OpenEXR
 import pytest
 
+from stpn.plugin import device
 from stpn.plugin.cli import main
 from stpn.plugin.render import Frame, render
 from stpn.plugin.request import Request, RequestError
@@ -20,6 +21,12 @@ from stpn.plugin.shot import check
 Array = np.ndarray[Any, Any]
 _ATLAS = 128
 _MOTION = (1, 2)  # rows and columns a frame
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is chosen and said must not depend on the machine that runs the tests."""
+    monkeypatch.setattr(device, "why_no_cuda", lambda: "there is no driver library libcuda.so.1")
 
 
 def _noise(seed: int, finest: float) -> Array:

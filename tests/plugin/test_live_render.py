@@ -327,7 +327,7 @@ def test_a_cut_between_the_keys_is_found(renderer: Renderer, tmp_path: Path) -> 
         ({"property": "motion"}, "Property: expected one of color, hdr, mask, channels, got 'motion'"),
         ({"mix": "2"}, "Mix: expected 0 to 1, got 2"),
         ({"property": "channels", "method": "stpn"}, "--method stpn: expected flow with --property channels"),
-        ({"device": "cuda"}, "--device cuda: expected auto or cpu"),
+        ({"device": "cuda"}, "--device cuda: expected an NVIDIA GPU for torch"),
         ({"cuts": "1003,1005"}, "expected a key in the shot of frame 1004, there is none: new shots begin at"),
         ({"weights": "/nowhere.safetensors"}, "/nowhere.safetensors"),
         ({"interval": "3"}, "parameter: expected one of"),

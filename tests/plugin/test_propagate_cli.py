@@ -74,7 +74,7 @@ def test_a_shot_in_plain_words(shot: Any) -> None:
         "plate: Linear Rec.709 (sRGB), chromaticities are those of Rec.709",
         "keys: Linear Rec.709 (sRGB), chromaticities are those of Rec.709",
         "cuts: none found",
-        "device: cpu, the only one that this version runs on",
+        "device: cpu, there is no driver library libcuda.so.1",
     ]
     assert progress.startswith("frame 1005  5/5  ")
     assert progress.endswith(" frames/s  0:00 left")
@@ -109,8 +109,8 @@ def test_a_wrong_request_is_2_and_writes_nothing(shot: Any) -> None:
     before = shot.files()
     wrong = [
         (["--frames", "1001-1007"], "expected plate frames 1006-1007, not found"),
-        (["--device", "cuda"], "--device cuda: expected auto or cpu"),
-        (["--device", "tensorrt"], "--device tensorrt: expected auto or cpu"),
+        (["--device", "cuda"], "--device cuda: expected an NVIDIA GPU for torch"),
+        (["--device", "tensorrt"], "--device tensorrt: expected auto, cpu or cuda"),
         (["--colorspace", "nonsense"], "nonsense"),
         (["--output", f"{shot.folder}/new/out.####.jpg"], "expected .exr"),
         (["--method", "magic"], "invalid choice: 'magic' (choose from"),
@@ -130,7 +130,8 @@ def test_every_problem_has_a_line_of_its_own(shot: Any) -> None:
     done = shot.run("--device", "cuda", "--threads", "-1", "--frames", "1-3")
     assert done.err.splitlines() == [
         "stpn propagate: --threads: expected 1 or more, or 0 for all processors, got -1",
-        "stpn propagate: --device cuda: expected auto or cpu; this version does not run on cuda yet; use --device cpu",
+        "stpn propagate: --device cuda: expected an NVIDIA GPU for torch, "
+        "there is no driver library libcuda.so.1; use --device cpu",
         f"stpn propagate: {shot.folder}/plate.####.exr: expected plate frames 1-3, not found; there are 1001-1005",
     ]
 

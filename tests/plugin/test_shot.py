@@ -139,11 +139,13 @@ def test_no_key_in_reach(shot: Any) -> None:
         ({"device": "gpu"}, "--device: expected one of auto, cpu, cuda, tensorrt, got 'gpu'"),
         (
             {"device": "cuda"},
-            "--device cuda: expected auto or cpu; this version does not run on cuda yet; use --device cpu",
+            "--device cuda: expected an NVIDIA GPU for torch, there is no driver library libcuda.so.1; "
+            "use --device cpu",
         ),
         (
             {"device": "tensorrt"},
-            "--device tensorrt: expected auto or cpu; this version does not run on tensorrt yet; use --device cpu",
+            "--device tensorrt: expected auto, cpu or cuda; this version builds engines but does not render with them; "
+            "use --device cuda or cpu",
         ),
         (
             {"cuts": "1003;1005"},
@@ -236,7 +238,7 @@ def test_several_wrong_things_at_once(shot: Any) -> None:
     assert shot.refused(device="cuda", threads=-2, compression="dwaa", output="out.####.png", confidence="c.#.tif") == (
         "--threads: expected 1 or more, or 0 for all processors, got -2",
         "--compression dwaa: expected an output of .exr, got .png; leave it out",
-        "--device cuda: expected auto or cpu; this version does not run on cuda yet; use --device cpu",
+        "--device cuda: expected an NVIDIA GPU for torch, there is no driver library libcuda.so.1; use --device cpu",
         "out.####.png: expected .exr as the plate has, or .exr, got .png",
         "c.#.tif: expected .exr for the confidence, got .tif",
     )
@@ -282,7 +284,7 @@ def test_what_is_decided_is_said(shot: Any) -> None:
         "plate: Linear Rec.709 (sRGB), chromaticities are those of Rec.709",
         "keys: ACEScg, by --keys-colorspace",
         "cuts: none found",
-        "device: cpu, the only one that this version runs on",
+        "device: cpu, there is no driver library libcuda.so.1",
     )
     assert check(shot.request(device="cpu")).decisions[-1] == "device: cpu, as asked"
     assert check(shot.request()).threads == os.cpu_count()

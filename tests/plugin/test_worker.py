@@ -207,7 +207,7 @@ def test_what_does_not_fit_is_told_and_the_rest_goes_on(place: Place, monkeypatc
 
 def test_a_wrong_request_is_told_in_the_words_of_the_node(place: Place) -> None:
     with place.client() as client:
-        with pytest.raises(WorkerError, match=r"^Device cuda: expected auto or cpu") as caught:
+        with pytest.raises(WorkerError, match=r"^Device cuda: expected an NVIDIA GPU") as caught:
             client.render(job(2, device="cuda"))
         assert caught.value.kind == "request"
         client.render(job(2))
