@@ -1,4 +1,4 @@
-"""`stpn bench`: how good the methods are, measured on clips whose truth is known."""
+"""`stpn bench`: how good the methods are, measured on clips whose truth is known, and how fast."""
 
 from __future__ import annotations
 
@@ -7,15 +7,29 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-HELP = "measure quality on clips whose truth is known"
+from stpn.plugin.bench_speed import PARTS
+from stpn.plugin.request import DEVICES
+
+HELP = "measure quality on clips whose truth is known, and speed"
 
 DESCRIPTION = """\
-Measures how good the methods are.
+Measures how good the methods are, and how fast.
 
-    stpn bench quality   PSNR, confidence and style on clips, against baselines"""
+    stpn bench quality   PSNR, confidence and style on clips, against baselines
+    stpn bench speed     the operator, the networks, whole methods, on this machine"""
 
-_QUALITY = """\
+_SPEED_TEXT = """\
+Times, in turns within one run and after a check that values are right:
+
+operator   the propagation against a copy of as many bytes and against a plain loop over columns
+network    the paper's networks at 512 x 512, beside the paper's own times
+method     a frame of flow and of aligned, its share of the motion between keys included; no files
+
+Pictures and weights of operator and network are random."""
+
+_QUALITY_TEXT = """\
 Takes color, radiance or masks away but for the keys, carries them, and measures every other frame.
 
     stpn bench quality clip.mp4 --interval 20 --method aligned flow
@@ -42,8 +56,9 @@ accumulated flow, blended; grabcut (mask), moved from frame to frame, its edge s
 def setup(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
     what = parser.add_subparsers(dest="bench", metavar="WHAT", required=True)
+    look: Any = {"epilog": parser.epilog, "formatter_class": parser.formatter_class}
     quality = what.add_parser(
-        "quality", help=HELP, description=_QUALITY, epilog=parser.epilog, formatter_class=parser.formatter_class
+        "quality", help="how good methods are on clips whose truth is known", description=_QUALITY_TEXT, **look
     )
     add = quality.add_argument
     add("clips", nargs="+", type=Path, metavar="CLIPS", help="what to measure on")
@@ -62,9 +77,39 @@ def setup(parser: argparse.ArgumentParser) -> None:
     add("--worst", type=int, default=0, metavar="N", help="with --plots: the first method's N worst frames at each K, "
         "no two of them between the same keys")  # fmt: skip
 
+    speed = what.add_parser(
+        "speed", help="how fast operator, networks and methods are", description=_SPEED_TEXT, **look
+    )
+    add = speed.add_argument
+    add("--part", nargs="+", choices=PARTS, default=list(PARTS), help="what is measured (default: all)")
+    add("--size", nargs="+", default=["1080p"], metavar="S", help="of method: 1080p, 4K (default: 1080p)")
+    add("--device", choices=DEVICES, default="auto", help="what networks and operator run on (default: auto)")
+    add("--threads", type=int, default=0, metavar="N", help="at most so many (default: all processors)")
+    add("--rounds", type=int, default=10, metavar="N", help="turns (default: 10)")
+    add("--json", type=Path, metavar="FILE", help="also write all times here, with the machine")
+
 
 def run(args: argparse.Namespace) -> int:
     """Checks the request, measures, prints."""
+    return _speed(args) if args.bench == "speed" else _quality(args)
+
+
+def _speed(args: argparse.Namespace) -> int:
+    from stpn.engine.evaluation.speed import WrongError
+    from stpn.plugin.bench_speed import measured
+
+    try:
+        tables, report = measured(args)
+    except WrongError as error:
+        print(f"stpn bench: {error}", file=sys.stderr)
+        return 1
+    if args.json:
+        _write(args.json, lambda path: path.write_text(json.dumps(report, indent=1), encoding="utf-8"))
+    print(tables)
+    return 0
+
+
+def _quality(args: argparse.Namespace) -> int:
     from stpn.engine.evaluation.clips import ClipError
     from stpn.engine.evaluation.workers import WorkerDied
     from stpn.engine.properties.response import ResponseError
