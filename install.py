@@ -9,6 +9,7 @@ that host looks for plugins; and nothing is downloaded after the packages are in
 # This file is read by whatever `python3` a computer has. It must parse on Python 3.6, so that an old one gets a
 # sentence and not a SyntaxError: no match statement, no `:=`, no newer standard library at the top.
 import argparse
+import ctypes
 import errno
 import hashlib
 import importlib.util
@@ -31,7 +32,7 @@ if sys.version_info < OLDEST_PYTHON:
 
 ROOT = Path(__file__).resolve().parent
 PACKAGE_FOLDERS = ("engine", "ocio", "plugin")
-LOCKS = {"run": "requirements/cpu.txt", "test": "requirements/test.txt"}
+LOCKS = {"run": "requirements/cpu.txt", "test": "requirements/test.txt", "gpu": "requirements/gpu.txt"}
 SPACE_FOR_ENVIRONMENT = 3_000_000_000  # 1.7 GB installed, and pip unpacks beside it while it works
 SPACE_FOR_UPDATE = 500_000_000
 STAMP = "stpn-install.json"
@@ -50,6 +51,7 @@ Examples
   python3 install.py nuke                 Nuke's menu for it (after ofx)
   python3 install.py blender              the add-on for Blender
   python3 install.py comfyui --to DIR     the nodes for ComfyUI, into its folder custom_nodes
+  python3 install.py gpu                  TensorRT and pycuda besides, on a computer with an NVIDIA GPU
   python3 install.py uninstall nuke       take the node out of a host
   python3 install.py uninstall            take it all away again
 
@@ -259,6 +261,10 @@ def link_trees(root: Path) -> list[Path]:
 
 # ---------------------------------------------------------------- setting up
 
+CUDA_PROBE = (
+    "import sys, torch; ok = torch.cuda.is_available(); "
+    "print(torch.cuda.get_device_name() if ok else 'it is ' + torch.__version__); sys.exit(not ok)"
+)
 PROBE = "import json, pip, sys; print(json.dumps([*sys.version_info[:3], sys.prefix]))"
 
 
@@ -470,6 +476,35 @@ def run_test(root: Path, runner: Runner, pytest_arguments: list[str], *, dry_run
     return next((code for _, code, _ in results if code), 0)
 
 
+def run_gpu(root: Path, runner: Runner, *, dry_run: bool) -> int:
+    """`install.py gpu`: what a computer with an NVIDIA GPU can use besides; its driver must be there."""
+    check_driver()
+    set_up(root, runner, "gpu", dry_run=dry_run)
+    if dry_run:
+        return 0
+    code, lines = runner.captured([str(executable(root, "python")), "-P", "-c", CUDA_PROBE])
+    if code:
+        raise SetupError(
+            f"torch in {root / '.venv'} cannot use the GPU: {lines[-1] if lines else 'it said nothing'}; where pip's "
+            "settings name an index with the CPU build alone, take that out of PIP_INDEX_URL, PIP_EXTRA_INDEX_URL and "
+            "PIP_FIND_LINKS, run install.py uninstall, and then this again"
+        )
+    say(lines[-1])
+    return 0
+
+
+def check_driver() -> None:
+    """Raise a SetupError where no NVIDIA driver is; nothing was changed then."""
+    name = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        raise SetupError(
+            f"expected an NVIDIA driver, there is no {name}; install the driver first; stpn runs on the CPU without: "
+            "python3 install.py demo"
+        ) from None
+
+
 def run_host(root: Path, runner: Runner, host: str, to: str | None, *, dry_run: bool) -> int:
     """`install.py ofx` and the other hosts: what they look for goes where they look for it."""
     set_up(root, runner, "run", dry_run=dry_run)
@@ -547,6 +582,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     command("demo", "set up stpn, render the example shot and make a contact sheet")
     test = command("test", "set up stpn with the test tools, then run ruff check, mypy and pytest")
     test.add_argument("pytest_arguments", nargs="*", metavar="ARGUMENT", help="after --, passed on to pytest")
+    command("gpu", "set up stpn with TensorRT and pycuda, on a computer with an NVIDIA GPU")
     for name, title in HOSTS.items():
         host = command(name, f"set up stpn, and put the node STPN Propagate where {title} looks for it")
         host.add_argument("--to", metavar="DIR", help="the folder to put it into (default: where the host looks)")
@@ -566,6 +602,8 @@ def main(arguments: list[str] | None = None, *, root: Path | None = None, runner
             return run_demo(root, runner, dry_run=asked.dry_run)
         if asked.command == "test":
             return run_test(root, runner, asked.pytest_arguments, dry_run=asked.dry_run)
+        if asked.command == "gpu":
+            return run_gpu(root, runner, dry_run=asked.dry_run)
         if asked.command in HOSTS:
             return run_host(root, runner, asked.command, asked.to, dry_run=asked.dry_run)
         return run_uninstall(root, runner, asked.hosts, asked.to, dry_run=asked.dry_run)

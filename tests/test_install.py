@@ -434,6 +434,37 @@ def test_commands_see_no_modules_from_elsewhere(install: ModuleType, root: Path,
     assert variables["PATH"].startswith(str(root / ".venv"))
 
 
+# ---------------------------------------------------------------- GPU
+
+
+def test_without_a_driver_nothing_is_changed(install: ModuleType, root: Path, capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(install.ctypes, "CDLL", lambda name: (_ for _ in ()).throw(OSError(name)))
+    before = everything_below(root)
+    assert install.main(["gpu"], root=root, runner=StandIn(root)) == 1
+    assert "expected an NVIDIA driver, there is no libcuda.so.1" in capsys.readouterr().err
+    assert everything_below(root) == before
+
+
+@pytest.mark.parametrize(("says", "code"), [(["NVIDIA H200"], 0), (["it is 2.13.0+cpu"], 1)])
+def test_a_gpu_gets_what_it_can_use(
+    install: ModuleType, root: Path, capsys: Any, monkeypatch: Any, says: list[str], code: int
+) -> None:
+    (root / "requirements/gpu.txt").write_text("-r cpu.txt\npycuda==2026.1\n")
+    monkeypatch.setattr(install.ctypes, "CDLL", lambda name: None)
+    runner = StandIn(root)
+    honest = runner.captured
+
+    def captured(command: list[str]) -> tuple[int, list[str]]:
+        return (code, says) if install.CUDA_PROBE in command else honest(command)
+
+    monkeypatch.setattr(runner, "captured", captured)
+    assert install.main(["gpu"], root=root, runner=runner) == code
+    assert any("--requirement" in line and "gpu.txt" in line for line in runner.asked)
+    said = capsys.readouterr()
+    assert says[0] in (said.err if code else said.out)
+    assert not code or "pip's settings" in said.err
+
+
 # ---------------------------------------------------------------- hosts
 
 
