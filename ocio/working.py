@@ -27,7 +27,7 @@ _SMALLEST_ARGUMENT = 2.0**-24
 
 
 @dataclass(frozen=True)
-class _Log:
+class LogForm:
     """log_slope * log_base(lin_slope * x + lin_offset) + log_offset at and above `lin_break`, a line below."""
 
     log_slope: float
@@ -62,7 +62,7 @@ class WorkingCurve:
     name: str
     black: float
     domain: tuple[float, float]
-    form: _Log | _Table | None
+    form: LogForm | _Table | None
 
     @classmethod
     def linear(cls) -> WorkingCurve:
@@ -99,7 +99,7 @@ class WorkingCurve:
         from stpn.ocio import _curve_kernels
 
         def run(values: Image) -> None:
-            if isinstance(form, _Log):
+            if isinstance(form, LogForm):
                 kernel = _curve_kernels.encode_log if encode else _curve_kernels.decode_log
                 kernel(
                     values,
@@ -137,7 +137,7 @@ def curve_from_operations(name: str, operations: Sequence[Any]) -> WorkingCurve:
 
     if not operations:
         return WorkingCurve(name, 0.0, (-math.inf, math.inf), None)
-    form: _Log | _Table
+    form: LogForm | _Table
     logs = (ocio.LogCameraTransform, ocio.LogAffineTransform, ocio.LogTransform)
     if len(operations) == 1 and isinstance(operations[0], logs):
         form = _log_form(name, operations[0])
@@ -155,11 +155,11 @@ def curve_from_operations(name: str, operations: Sequence[Any]) -> WorkingCurve:
     return WorkingCurve(name, black, domain, form)
 
 
-def _log_at(form: _Log, linear: float) -> float:
+def _log_at(form: LogForm, linear: float) -> float:
     return form.log_slope * math.log(form.lin_slope * linear + form.lin_offset, form.base) + form.log_offset
 
 
-def _log_form(name: str, operation: Any) -> _Log:
+def _log_form(name: str, operation: Any) -> LogForm:
     import PyOpenColorIO as ocio
 
     base = float(operation.getBase())
@@ -190,7 +190,7 @@ def _log_form(name: str, operation: Any) -> _Log:
     if slope is None:
         slope = log_slope * lin_slope / (argument * math.log(base))
     offset = log_slope * math.log(argument, base) + log_offset - slope * lin_break
-    return _Log(log_slope, log_offset, lin_slope, lin_offset, lin_break, slope, offset, base)
+    return LogForm(log_slope, log_offset, lin_slope, lin_offset, lin_break, slope, offset, base)
 
 
 def _table_form(name: str, operations: Sequence[Any]) -> _Table:
