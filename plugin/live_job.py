@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from stpn.plugin.live_pictures import LAYOUTS, TYPES, PictureInfo, described
 from stpn.plugin.node import PARAMETERS, Parameter
@@ -50,9 +51,15 @@ class Job:
     @property
     def digest(self) -> str:
         """The same for jobs that have the same result."""
-        asked = (self.frame, sorted(self.values.items()), *self.sources.items(), *self.keys.items())
-        rest = (self.matte, self.colorspace, self.keys_colorspace, self.want)
-        return hashlib.sha256(repr((asked, rest)).encode()).hexdigest()
+        asked = (self.frame, sorted(self.values.items()), self.files, self.matte)
+        frames = (list(self.sources.items()), list(self.keys.items()))
+        rest = (self.colorspace, self.keys_colorspace, self.want)
+        return hashlib.sha256(repr((asked, frames, rest)).encode()).hexdigest()
+
+    @property
+    def files(self) -> tuple[int, ...]:
+        """When each file that the values name was changed last; what was made with another state of it is no use."""
+        return tuple(changed(text) for name, text in self.values.items() if _PARAMETERS[name].kind == "file")
 
     def request(self) -> Request:
         """What is asked for in the words of `stpn propagate`.
@@ -75,6 +82,14 @@ class Job:
             "Source", "Keys", f"result.####.{'exr' if exr else 'tiff'}", property=prop, mask_labels=labels,
             channels=channels, threads=1, **given,  # type: ignore[arg-type]
         )  # fmt: skip
+
+
+def changed(path: str | None) -> int:
+    """When a file was changed last; 0 where there is none."""
+    try:
+        return Path(path).stat().st_mtime_ns if path else 0
+    except (OSError, ValueError):
+        return 0  # whoever opens it says what is wrong
 
 
 def read_job(lines: Sequence[tuple[str, str]]) -> Job:

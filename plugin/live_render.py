@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from stpn.plugin.live_job import Job
 from stpn.plugin.live_output import output
-from stpn.plugin.live_span import LiveSpan, Pictures, Progress, Ready
+from stpn.plugin.live_span import Image, LiveSpan, Pictures, Progress, Ready
+from stpn.plugin.properties.interface import Result
 from stpn.plugin.reading import Cancelled, telling
+from stpn.plugin.request import RequestError
 
 _SPANS_KEPT = 4
 # of the memory that pictures may take, what motion may take that frames of a span share
@@ -104,6 +106,9 @@ class Renderer:
         if job.matte is not None:
             planes = pictures[job.matte][1]
             matte = planes.get("A", next(iter(planes.values())))
+            (height, width), (tall, wide) = next(iter(source.values())).shape, matte.shape
+            if (height, width) != (tall, wide):
+                raise RequestError(f"Matte: expected {width} x {height} pixels as the Source has, got {wide} x {tall}")
         with self._turn(cancelled), self._span(job, pictures) as span:
             start = time.perf_counter()
             ready = self._prepared(span, job, cancelled, progress)
@@ -113,7 +118,7 @@ class Renderer:
                     result = span.key(job.frame)
                 else:
                     progress(0.9, f"frame {job.frame}")
-                    result, confidence = span.carried(job.frame, ready)
+                    result, confidence = _carried(span, job.frame, ready, cancelled)
                 made = output(job, result, confidence, source, matte)
         sure = 1.0 if confidence is None else float(np.mean(confidence))
         return Rendered(made, sure, time.perf_counter() - start, (*span.decisions, *result.notes))
@@ -160,6 +165,16 @@ class Renderer:
             raise
         finally:
             span.lock.release()
+
+
+def _carried(span: LiveSpan, frame: int, ready: Ready, cancelled: threading.Event) -> tuple[Result, Image]:
+    """A frame of a span, whose other jobs may be given up: what reads for all of them tells everybody so."""
+    while not cancelled.is_set():
+        try:
+            return span.carried(frame, ready)
+        except Cancelled:
+            cancelled.wait(0.05)
+    raise Cancelled
 
 
 def _acquire(lock: threading.Lock | threading.Semaphore, cancelled: threading.Event) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +21,7 @@ from stpn.plugin.cut_search import find_cuts, given_cuts
 from stpn.plugin.device import choose_device
 from stpn.plugin.footage import Footage
 from stpn.plugin.keys import Span, serving
-from stpn.plugin.live_job import Job
+from stpn.plugin.live_job import Job, changed
 from stpn.plugin.live_pictures import HostFrames, PictureInfo
 from stpn.plugin.networks import Network, load_weights, weights_file
 from stpn.plugin.properties.interface import Material, Property, Result
@@ -43,6 +44,8 @@ _OF_A_FRAME = frozenset({"output", "mix"})
 # why a color space was taken, where a file would have said more
 _FILES_SAY = re.compile(r"(EXR|TIFF of integers) without color attributes")
 _NEVER = threading.Event()
+# missing frames that are looked for; a sentence names fewer
+_MOST_NAMED = 1000
 # bytes of motion that each target keeps a pixel and a key: two flows, two routes would be twice that
 _MOTION_BYTES = 16
 
@@ -61,7 +64,7 @@ class LiveSpan:
         """
         self.lock = threading.Lock()
         self.pictures = {name: pictures[name] for name in {*job.sources.values(), *job.keys.values()}}
-        self._job, self._most = job, most
+        self._job, self._files, self._most = job, job.files, most
         self._sources = _frames("Source", job.sources, pictures, job, keys=False)
         self._keys = _frames("Keys", job.keys, pictures, job, keys=True)
         self._reader = _CountingReader(self._sources, self._keys, pools)
@@ -82,6 +85,7 @@ class LiveSpan:
             and job.sources.items() <= mine.sources.items()
             and (job.colorspace, job.keys_colorspace) == (mine.colorspace, mine.keys_colorspace)
             and job.request() == mine.request()
+            and job.files == self._files
         )
 
     def prepare(self, frame: int, cancelled: threading.Event, progress: Progress) -> Ready | None:
@@ -141,7 +145,8 @@ class LiveSpan:
             self._found = Findings(cuts, ())
         else:
             frames = sorted(self._job.sources)
-            missing = sorted({*range(frames[0], frames[-1] + 1)}.difference(frames))
+            between = range(frames[0], frames[-1] + 1)  # as long as somebody's typing error makes it
+            missing = list(islice((frame for frame in between if frame not in self._job.sources), _MOST_NAMED))
             if missing:
                 raise RequestError(
                     f"Source: expected every frame from {frames[0]} to {frames[-1]}, which motion goes through, "
@@ -225,7 +230,7 @@ def _frames(name: str, frames: Mapping[int, str], pictures: Pictures, job: Job, 
 
 def _config(path: str | None) -> Config:
     """A config that was read once, until its file changes."""
-    return _config_at(path, _changed(path))
+    return _config_at(path, changed(path))
 
 
 @lru_cache(maxsize=8)
@@ -238,16 +243,9 @@ def _network(request: Request) -> Network | None:
     if path is None:
         return None
     device, _ = choose_device(request.device)
-    return _network_of(request.property, request.method, path, _changed(str(path)), device)
+    return _network_of(request.property, request.method, path, changed(str(path)), device)
 
 
 @lru_cache(maxsize=8)
 def _network_of(prop: str, method: str, path: Path, changed: int, device: str) -> Network:
     return load_weights(Request("", "", "", property=prop, method=method), path).to(device)
-
-
-def _changed(path: str | None) -> int:
-    try:
-        return Path(path).stat().st_mtime_ns if path is not None else 0
-    except OSError:
-        return 0  # whoever opens it says what is wrong

@@ -23,6 +23,7 @@ from stpn.plugin.worker_messages import message, peer_uid, send
 if TYPE_CHECKING:
     from stpn.plugin.live_render import Renderer
     from stpn.plugin.worker_connection import Connection
+    from stpn.plugin.worker_memory import SharedMemory
 
 _log = logging.getLogger(__name__)
 
@@ -157,6 +158,7 @@ class _Server:
                 if self._welcome(sock):
                     self._serve(Connection(sock, shared, self._busy))
             _log.info("ends")
+            self._take_leave(memory)
             # threads that wait for a client, or render for one that has gone, are daemons and end with the process
             logging.shutdown()
             self._address.unlink(missing_ok=True)
@@ -213,7 +215,19 @@ class _Server:
         now = time.monotonic()
         with self._lock:
             alone = not self._clients and now - self._last_client > _number("STPN_WORKER_IDLE", _IDLE)
-        return self._ending.is_set() or alone or now - self._last_job > _number("STPN_WORKER_IDLE_JOBS", _IDLE_JOBS)
+        return self._ending.is_set() or alone or self._unasked()
+
+    def _unasked(self) -> bool:
+        return time.monotonic() - self._last_job > _number("STPN_WORKER_IDLE_JOBS", _IDLE_JOBS)
+
+    def _take_leave(self, memory: SharedMemory) -> None:
+        """Frees what hosts that stay have mapped, and would otherwise hold for as long as they run."""
+        with self._lock:
+            for client in self._clients:
+                client.close()
+        # nobody hears of a result any more; where somebody just has, it may still be read
+        if self._unasked():
+            memory.empty()
 
 
 class _Later:

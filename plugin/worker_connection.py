@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import select
 import socket
 import threading
 from collections.abc import Callable
@@ -94,11 +96,15 @@ class Connection:
         except (OSError, MessageError) as error:
             _log.info("%s: %s", self.client or "a client", error)
         finally:
+            self.close()  # whoever is still sending, to a client that does not read, stops here
             if self._work is not None:
                 self._work.cancelled.set()
                 self._work.filled.set()
+                with self._answering:
+                    self._work.answered = True
             self._release()
-            self._sock.close()
+            with self._sending:
+                self._sock.close()
 
     def close(self) -> None:
         """Makes `serve` return."""
@@ -153,9 +159,10 @@ class Connection:
             place = f"{slot.offset} {info.width} {info.height} {info.type} {info.channels}"
             notes = [("note", for_people(note)) for note in made.notes]
             numbers = (("confidence", f"{made.confidence:.6f}"), ("seconds", f"{made.seconds:.6f}"))
-            self._answer(work, message("done", ("picture", place), *numbers, *notes), slot)
-            _log.info("%s: frame %d, %s, %.3f s", self.client, job.frame, job.values["property"], made.seconds)
             slot.about = replace(made, seconds=0.0)  # for whoever asks again
+            if self._answer(work, message("done", ("picture", place), *numbers, *notes), slot):
+                slot = None  # from then on the client's, who may have released it by now
+            _log.info("%s: frame %d, %s, %.3f s", self.client, job.frame, job.values["property"], made.seconds)
         except Cancelled:
             self._answer(work, message("cancelled"))
         except RequestError as error:
@@ -166,20 +173,18 @@ class Connection:
             self._failed(work, "render", str(error))
         except (FullError, MemoryError) as error:
             self._failed(work, "memory", str(error) or "expected more memory, the machine has none left")
-        except OSError as error:
-            _log.info("%s: %s", self.client, error)  # the client has gone
         except Exception as error:  # a fault of ours; the client must hear of it, and other jobs must go on
             _log.exception("%s: a job failed", self.client)
             self._failed(work, "render", f"{type(error).__name__}: {error}; see {self._shared.log_path}")
         finally:
             work.ended.set()
-            if slot is not None and slot is not self._result:
+            if slot is not None:
                 self._shared.store.release(slot)
 
     def _rendered(self, work: _Work, job: Job) -> Slot:
         """The result in its slot, which is held; of a job that was done before without doing it again."""
-        store, memory = self._shared.store, self._shared.memory
-        known = store.hold(("result", job.digest))
+        store, memory, key = self._shared.store, self._shared.memory, ("result", job.digest)
+        known = store.hold(key)
         if known is not None:
             return known
         held: list[Slot] = []
@@ -191,7 +196,7 @@ class Connection:
             there = slot.info.planes(memory.at(slot))
             list(self._shared.copying.map(np.copyto, there.values(), made.planes.values()))
             slot.about = replace(made, planes={})
-            return store.commit(slot, ("result", job.digest))
+            return store.commit(slot, key)
         finally:
             for one in held:
                 store.release(one)
@@ -223,12 +228,16 @@ class Connection:
         return {name: (slot.info, slot.info.planes(memory.at(slot))) for name, slot in slots.items()}
 
     def _beat(self, work: _Work) -> None:
-        """Says that there is life while a job is under way."""
+        """Says that there is life while a job is under way, as long as the client reads it."""
+        room = select.poll()
+        room.register(self._sock, select.POLLOUT)
         while not work.ended.wait(HEARTBEAT):
             self._busy()
             with self._answering:
                 if work.answered:
                     return
+                if not room.poll(0):
+                    continue
                 done, what = work.progress
                 try:
                     self._send(message("progress", ("done", f"{done:.3f}"), ("what", what)))
@@ -239,17 +248,16 @@ class Connection:
         _log.info("%s: failed, %s: %s", self.client, kind, reason)
         self._answer(work, message("failed", ("kind", kind), ("reason", for_people(reason))))
 
-    def _answer(self, work: _Work, answer: Message, result: Slot | None = None) -> None:
-        """Answers, if nothing was answered yet; a result is held for the client from then on."""
+    def _answer(self, work: _Work, answer: Message, result: Slot | None = None) -> bool:
+        """Answers, if nothing was answered yet, and whether it did; a result is held for the client from then on."""
         with self._answering:
             if work.answered:
-                return
+                return False
             work.answered = True
             self._result = result
-            try:
+            with contextlib.suppress(OSError):  # the client has gone, which `serve` notices
                 self._send(answer)
-            except OSError:
-                return  # the client has gone, which `serve` notices
+            return True
 
     def _release(self) -> None:
         """Gives up the result that was held for the client."""

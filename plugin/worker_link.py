@@ -27,7 +27,8 @@ TYPES: dict[str, np.dtype[Any]] = {
 }
 """What the protocol calls numbers, and what numpy does."""
 
-SILENCE_SECONDS = float(os.environ.get("STPN_WORKER_SILENCE") or 30)
+_SILENCE = os.environ.get("STPN_WORKER_SILENCE", "")
+SILENCE_SECONDS = float(_SILENCE) if _SILENCE.isascii() and _SILENCE.isdigit() else 30.0
 """After so long without a word the worker is taken for dead."""
 POLL_SECONDS = 0.1
 """How often `cancelled` is asked while the worker works."""

@@ -82,13 +82,22 @@ def place(host: Host, into: Path) -> Placed:
 
 
 def take_out(placed: Placed) -> bool:
-    """Takes a plugin away, if it is still ours; whether there was one."""
+    """Takes a plugin away, if it is still ours; whether there was one.
+
+    Raises:
+        PlaceError: it cannot be taken away.
+    """
     host = HOSTS[placed.host]
     there = is_ours(host, placed.folder)
     if there:
-        shutil.rmtree(placed.folder)
-        if host.name == "nuke":
-            _tell_nuke(placed.folder.parent / "init.py", there=False)
+        try:
+            shutil.rmtree(placed.folder)
+            if host.name == "nuke":
+                _tell_nuke(placed.folder.parent / "init.py", there=False)
+        except OSError as error:
+            raise PlaceError(
+                f"{placed.folder}: cannot be taken away: {error.strerror or error}; run it as somebody who may"
+            ) from error
     _note([one for one in noted() if one != placed])
     return there
 
@@ -156,14 +165,16 @@ def _run(command: list[str]) -> None:
 
 
 def _tell_nuke(path: Path, *, there: bool) -> None:
-    """Adds our line to Nuke's init.py, or takes it away; all else stays."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    rest = [line for line in lines if line != _NUKE_LINE]
-    wanted = [*rest, _NUKE_LINE] if there else rest
-    if wanted == lines:
+    """Adds our line to Nuke's init.py, or takes it away; all else stays, byte for byte."""
+    found = path.read_bytes() if path.is_file() else b""
+    ours = _NUKE_LINE.encode()
+    wanted = b"".join(line for line in found.splitlines(keepends=True) if line.rstrip(b"\r\n") != ours)
+    if there:
+        wanted += (b"" if wanted.endswith((b"\n", b"\r")) or not wanted else b"\n") + ours + b"\n"
+    if wanted == found:
         return
     if wanted:
-        path.write_text("\n".join(wanted) + "\n", encoding="utf-8")
+        path.write_bytes(wanted)
     else:
         path.unlink()
 

@@ -5,6 +5,7 @@ What it does with a job is told by the job's parameter `weights`, a text of word
     key N, source N, matte   the result is that picture
     none N                   as `source N`, but no channel except the first wanted is made
     crash                    dies within the job
+    vanish                   dies without a word about the job
     hang                     falls silent after one sign of life
     slow SECONDS             works so long, with progress, and can be cancelled
     late SECONDS             as slow, before it asks for pictures
@@ -178,6 +179,8 @@ class Client(threading.Thread):
         order = parameters.get("weights", "").split(" ")
         pictures = {picture.id: picture for picture in map(Picture, of["picture"])}
         assert len(pictures) == len(of["picture"])
+        if order[0] == "vanish":
+            os.kill(os.getpid(), signal.SIGKILL)
         self.send("progress", ("done", 0), ("what", "motion"))
         if order[0] == "crash":
             os.kill(os.getpid(), signal.SIGKILL)

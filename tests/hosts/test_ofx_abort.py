@@ -97,11 +97,21 @@ def test_progress_is_shown_when_a_frame_takes_long(bundle_here: Path, version: i
         assert 0.8 < done[0] < done[-1] <= 1
 
 
+def test_an_aborted_host_that_gives_no_image_is_no_error(host: Host, node: Effect) -> None:
+    def gone(time: float) -> None:
+        node.aborting = lambda: True
+
+    node.clips["Source"].picture = gone
+    assert status_of_render(node, 1010) == 0
+    assert host.messages == []
+
+
 def test_progress_can_be_cancelled(host: Host, node: Effect) -> None:
     host.cancel_in_progress = True
     node["weights"] = "slow 20"
     begun = time.monotonic()
-    assert status_of_render(node, 1010) == 0
+    # the host itself has not aborted, and would keep the output for a frame
+    assert status_of_render(node, 1010) == 1
     assert time.monotonic() - begun < 4
     assert [what for what, _ in host.progress] == ["start", "update", "end"]
     assert host.messages == []

@@ -85,6 +85,13 @@ def test_mix_0_is_the_source(node: Effect) -> None:
     assert node.identity(1010) is None
 
 
+def test_object_numbers_are_not_mixed_with_the_source(node: Effect) -> None:
+    set_values(node, mix=0.0, property="mask", mask_labels=1)
+    assert node.identity(1010) is None
+    set_values(node, mask_labels=0)
+    assert node.identity(1010) == ("Source", 1010.0)
+
+
 def test_color_spaces_of_the_host_decide_what_passes(host: Host) -> None:
     node = host.create(OfxImageEffectPropColourManagementStyle="OfxImageEffectColourManagementOCIO")
     connect(node, pictures(1, 3), pictures(2, 3))

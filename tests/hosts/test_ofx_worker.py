@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -201,12 +202,21 @@ def test_a_worker_that_ended_between_frames_is_replaced_without_a_word(host: Hos
 def test_a_worker_that_ends_within_a_frame_fails_that_frame(host: Host, node: Effect, stand: Any) -> None:
     node["weights"] = "crash"
     said = complaint(node)
-    assert said.startswith("The worker was killed by signal 9 while it made this frame")
+    assert said.startswith("The worker has ended while it made this frame")
     assert said.endswith("Its log: /the/log")
     node["weights"] = ""
     assert render(node) is not None
     assert host.complaint is None
     assert len(stand.pids()) == 2
+
+
+def test_a_worker_that_ends_without_a_word_is_replaced_once(host: Host, node: Effect, stand: Any) -> None:
+    assert render(node) is not None
+    node["weights"] = "vanish"
+    assert "has ended as soon as it was given this frame" in complaint(node)
+    assert len(stand.pids()) == 2
+    node["weights"] = ""
+    assert render(node) is not None
 
 
 def test_a_silent_worker_is_ended(host: Host, node: Effect, stand: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,6 +270,62 @@ def test_notes_go_to_the_log_once(host: Host, node: Effect) -> None:
     assert render(node) is not None
     assert render(node) is not None
     assert host.messages == [("message", "OfxMessageLog", "STPN Propagate: device cpu")]
+
+
+def test_what_another_action_complains_of_goes_with_the_next_success(host: Host, node: Effect) -> None:
+    node["property"] = 99
+    assert host.call("OfxImageEffectActionGetClipPreferences", node, None, {})[0] == 1
+    assert host.complaint == "Property: choose one of the values it offers."
+    node["property"] = 0
+    assert render(node) is not None
+    assert host.complaint is None
+
+
+def test_a_mistyped_key_far_away_is_told(host: Host, node: Effect) -> None:
+    node["key_frames"] = "1001-1041x20,900000000"
+    said = complaint(node, 1050)
+    assert "served by keys from 1041 to 900000000: expected at most 10000 frames" in said
+    assert render(node) is not None
+
+
+# ---------------------------------------------------------------- two hosts
+
+
+HOST = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from ofx_host import loaded
+from ofx_images import pictures
+from ofx_shots import connect
+with loaded(Path(sys.argv[2])) as host:
+    node = connect(host.create(), frames=(1001, 1041))
+    for clip in node.clips.values():
+        clip.identifier = lambda time: f"image {time}"
+    if "closed" in sys.argv:
+        os.close(0)
+    if node.render(1010, pictures(1)(1010)) is None:
+        sys.exit(host.complaint)
+"""
+
+
+def in_another_host(bundle: Path, *more: str) -> None:
+    command = [sys.executable, "-c", HOST, str(Path(__file__).parent), str(bundle), *more]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_names_of_one_host_s_images_are_not_those_of_another(bundle_here: Path, stand: Any) -> None:
+    in_another_host(bundle_here)
+    in_another_host(bundle_here)
+    one, other = [{value for name, value in job["job"] if name == "picture"} for job in stand.record("job")]
+    assert not one & other
+
+
+def test_a_host_without_standard_input(bundle_here: Path, stand: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_another_host(bundle_here, "closed")
+    log = str(stand.folder / "auto-0.1.0-test.log")
+    assert stand.record("started")[0]["descriptors"][:3] == ["/dev/null", log, log]
 
 
 # ---------------------------------------------------------------- nothing is left behind

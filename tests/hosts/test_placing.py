@@ -75,6 +75,28 @@ def test_nukes_own_start_file_keeps_its_lines(tmp_path: Path) -> None:
     assert start.read_text() == "import nuke\nnuke.pluginAddPath('gizmos')\n"
 
 
+def test_nukes_own_start_file_may_be_of_any_encoding_and_line_ends(tmp_path: Path) -> None:
+    start = tmp_path / "init.py"
+    theirs = "# -*- coding: latin-1 -*-\r\n# d\u00e9part\x0c\r\nimport nuke".encode("latin-1")
+    start.write_bytes(theirs)
+    placed = place(HOSTS["nuke"], tmp_path)
+    assert start.read_bytes().startswith(theirs + b"\n")
+    take_out(placed)
+    assert start.read_bytes() == theirs + b"\n"
+
+
+def test_what_cannot_be_taken_away_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    placed = place(HOSTS["blender"], tmp_path)
+
+    def refuse(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(placing.shutil, "rmtree", refuse)
+    with pytest.raises(PlaceError, match=r"cannot be taken away: Permission denied"):
+        take_out(placed)
+    assert noted() == [placed]
+
+
 def test_a_start_file_of_ours_alone_goes_with_it(tmp_path: Path) -> None:
     placed = place(HOSTS["nuke"], tmp_path)
     compile((tmp_path / "init.py").read_text(), "init.py", "exec")

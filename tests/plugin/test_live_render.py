@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -229,6 +230,13 @@ def test_confidence_mix_and_matte(renderer: Renderer, tmp_path: Path) -> None:
     assert ((share > 0) & (share < 1)).any()
 
 
+def test_a_matte_of_another_size_is_refused(renderer: Renderer, tmp_path: Path) -> None:
+    scene = Scene(tmp_path, plate, colors, (FIRST, LAST), np.float32)
+    matte_id = scene.add("m", 1004, {"A": matte(1004)["A"][:1].copy()})
+    with pytest.raises(RequestError, match=rf"Matte: expected {WIDTH} x {HEIGHT} pixels .* got {WIDTH} x 1"):
+        scene.rendered(renderer, scene.job(1004, extra=(("matte", matte_id),)))
+
+
 def test_what_a_host_says_of_its_colors_holds_where_nobody_says_otherwise(renderer: Renderer, tmp_path: Path) -> None:
     scene = Scene(tmp_path, plate, colors, (FIRST, LAST), np.float32)
     said = (("colorspace", "ACEScct"), ("keys_colorspace", "ACEScct"))
@@ -302,7 +310,58 @@ def test_a_job_that_is_given_up_ends_and_the_next_one_works(tmp_path: Path) -> N
     with pytest.raises(Cancelled):
         made.render(job, {name: scene.pictures[name] for name in job.pictures}, given_up, quiet)
     assert scene.rendered(made, job).planes
+    # what the span has is there, and yet nobody wants the frame
+    job = scene.job(1005)
+    with pytest.raises(Cancelled):
+        made.render(job, {name: scene.pictures[name] for name in job.pictures}, given_up, quiet)
     made.close()
+
+
+def test_a_job_that_is_given_up_leaves_others_of_its_span_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(tmp_path, plate, colors, (FIRST, LAST), np.float32)
+    made = Renderer(1 << 30)
+    expected = scene.rendered(made, scene.job(1004)).planes["R"]
+    (span,) = made._spans
+    given_up = threading.Event()
+    given_up.set()
+    honest = AlignedCarrier.carry
+
+    def carry(self: AlignedCarrier, frame: int) -> tuple[Array, Array]:
+        # while this frame is made another job of the span prepares, and is given up
+        span._reader.hear(given_up, quiet, 1)
+        threading.Timer(0.3, lambda: span._reader.hear(threading.Event(), quiet, 1)).start()
+        monkeypatch.setattr(AlignedCarrier, "carry", honest)
+        return honest(self, frame)
+
+    scene.rendered(made, scene.job(1005))
+    monkeypatch.setattr(AlignedCarrier, "carry", carry)
+    np.testing.assert_array_equal(scene.rendered(made, scene.job(1004)).planes["R"], expected)
+    made.close()
+
+
+def test_a_file_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, plate, colors, (FIRST, LAST), np.float32)
+    pools = (ThreadPoolExecutor(1), ThreadPoolExecutor(1))
+    for name in ("weights", "ocio"):
+        path = tmp_path / name
+        path.write_text("one")
+        job = scene.job(1004, **{name: path})
+        span, before = live_span.LiveSpan(job, scene.pictures, 0, pools), job.digest
+        assert span.serves(job)
+        os.utime(path, ns=(0, 0))
+        assert not span.serves(job)
+        assert job.digest != before
+
+
+def test_what_is_a_source_in_one_job_and_a_key_in_another_makes_two_results() -> None:
+    def job(sources: tuple[int, ...], keys: tuple[int, ...]) -> Job:
+        frames = {"source": [f"{frame} a" for frame in sources], "key": [f"{frame} a" for frame in keys]}
+        lines = [(name, value) for name, values in frames.items() for value in values]
+        return read_job([("frame", "1"), ("want", "float A"), ("picture", "a 4 4 float A"), *lines])
+
+    assert job((1, 2), (3,)).digest != job((1,), (2, 3)).digest
 
 
 def test_a_cut_between_the_keys_is_found(renderer: Renderer, tmp_path: Path) -> None:
@@ -320,6 +379,7 @@ def test_a_cut_between_the_keys_is_found(renderer: Renderer, tmp_path: Path) -> 
     ("change", "problem"),
     [
         ({"drop": "source 1003"}, "expected every frame from 1001 to 1009, which motion goes through, got none"),
+        ({"far": "1000000000"}, "expected every frame from 1001 to 1000000000, which motion goes through, got none"),
         ({"drop": "source 1004"}, "Source: expected frame 1004, which is to be made, got none of it"),
         ({"drop": "key"}, "Keys: expected a key before or after frame 1004, got none"),
         ({"small": "k1001"}, "Keys frame 1001: expected 90 x 67 pixels as Source frame 1001 has, got 45 x 33"),
@@ -335,7 +395,7 @@ def test_a_cut_between_the_keys_is_found(renderer: Renderer, tmp_path: Path) -> 
 )  # fmt: skip
 def test_wrong_jobs_are_told(change: dict[str, str], problem: str, tmp_path: Path) -> None:
     scene = Scene(tmp_path, plate, colors, (FIRST, LAST), np.float32)
-    values = {name: value for name, value in change.items() if name not in ("drop", "small")}
+    values = {name: value for name, value in change.items() if name not in ("drop", "far", "small")}
     drop = change.get("drop")
     if "small" in change:
         scene.add("k", FIRST, {name: plane[:33, :45].copy() for name, plane in colors(FIRST).items()})
@@ -343,6 +403,8 @@ def test_wrong_jobs_are_told(change: dict[str, str], problem: str, tmp_path: Pat
     lines += scene.described(scene.pictures)
     for name, frames in (("source", range(FIRST, LAST + 1)), ("key", (FIRST, LAST))):
         lines += [(name, f"{frame} {scene.ids[name[0], frame]}") for frame in frames]
+    if "far" in change:
+        lines += [("source", f"{change['far']} {scene.ids['s', LAST]}")]
     lines = [line for line in lines if drop is None or not " ".join(line).startswith(drop)]
     fresh = Renderer(1 << 30)
     with pytest.raises((RequestError, ColorError), match=re.escape(problem)):

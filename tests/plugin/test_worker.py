@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +20,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stpn.plugin import worker_connection
 from stpn.plugin.live_pictures import PictureInfo
+from stpn.plugin.live_render import Rendered
 from stpn.plugin.worker_client import Cancelled, Installation, Job, Picture, WorkerClient, WorkerError
+from stpn.plugin.worker_connection import Connection, Shared
 from stpn.plugin.worker_memory import FullError, SharedMemory, Store
 from stpn.plugin.worker_messages import message, receive, send
 
@@ -280,7 +284,12 @@ def test_a_worker_that_does_nothing_ends(place: Place, monkeypatch: pytest.Monke
     monkeypatch.setenv("STPN_WORKER_IDLE_JOBS", "1")
     with place.client() as client:
         client.render(job(FIRST))
+        assert client._link is not None
+        mapped = client._link._memory
+        assert mapped is not None
+        assert any(mapped[: 1 << 16])
         assert until(lambda: not place.pids(), 6)
+        assert not any(mapped[: 1 << 16]), "the host holds nothing of it"
         client.render(job(FIRST))
 
 
@@ -297,6 +306,125 @@ import os; os.write(2, b"printed by a library")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["w.log", "w.log.1"]
     assert (tmp_path / "w.log").read_text().endswith("printed by a library")
     assert all(path.stat().st_size <= 2100 for path in tmp_path.iterdir())
+
+
+# ---------------------------------------------------------------- one connection
+
+
+class Talk:
+    """A connection in this process, with a renderer of the test's own; this is its client."""
+
+    def __init__(self, made: Callable[[], None] = lambda: None, copying: Any = None) -> None:
+        self.sock, other = socket.socketpair()
+        self.sock.settimeout(5)
+        self.memory = SharedMemory(16 * 4096)
+        self.store = Store(self.memory, lambda: (), lambda: False)
+        self.made, self.rendering, self.go_on = made, threading.Event(), threading.Event()
+        self.go_on.set()
+        self.busy: list[float] = []
+        self.pool = ThreadPoolExecutor(1)
+        shared = Shared(self.memory, self.store, lambda: self, self.pool, "the log")
+        self.connection = Connection(other, shared, lambda: self.busy.append(time.monotonic()))
+        self.thread = threading.Thread(target=self.connection.serve, daemon=True)
+        self.thread.start()
+        send(self.sock, message("hello", ("protocol", 1), ("client", "test")))
+        _, descriptors = receive(self.sock, with_descriptors=True)
+        os.close(descriptors[0])
+
+    def render(self, *_: Any) -> Rendered:
+        """Stands in for the renderer."""
+        self.rendering.set()
+        assert self.go_on.wait(5)
+        self.made()
+        return Rendered({"A": np.zeros((4, 4), np.float32)}, 1.0, 0.1, ())
+
+    def ask(self, frame: int = 1) -> None:
+        lines = {"frame": frame, "picture": "a 4 4 float A", "source": f"{frame} a", "key": f"{frame} a"}
+        send(self.sock, message("job", *lines.items(), ("want", "float A")))
+
+    def answer(self) -> str:
+        """The verb of what ends a job; pictures are said to be in place."""
+        while True:
+            said, _ = receive(self.sock)
+            assert said is not None
+            if said.verb == "need":
+                send(self.sock, message("filled"))
+            elif said.verb != "progress":
+                return said.verb
+
+    def holders(self) -> list[int]:
+        return [slot.holders for slot in self.store._slots.values()]
+
+    def end(self) -> None:
+        self.go_on.set()
+        self.sock.close()
+        self.thread.join(5)
+        self.pool.shutdown()
+
+
+@pytest.fixture
+def talk() -> Iterator[Talk]:
+    found = Talk()
+    yield found
+    found.end()
+
+
+def test_a_result_that_is_released_at_once_is_released_once(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    # the log may be slow; the client is not
+    monkeypatch.setattr(worker_connection._log, "info", lambda *_: time.sleep(0.3))
+    talk.ask()
+    assert talk.answer() == "done"
+    send(talk.sock, message("release"))
+    time.sleep(0.6)
+    assert talk.holders() == [0, 0]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_result_that_comes_too_late_is_held_by_nobody(talk: Talk, again: bool) -> None:
+    talk.go_on.clear()
+    talk.ask()
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(talk.answer)
+        assert talk.rendering.wait(5)
+        if again:
+            send(talk.sock, message("cancel"))
+            assert answer.result() == "cancelled"
+            talk.ask()
+            time.sleep(0.1)
+            talk.go_on.set()
+            assert talk.answer() == "done"
+            send(talk.sock, message("release"))
+        else:
+            talk.sock.shutdown(socket.SHUT_RDWR)
+            talk.thread.join(5)
+            talk.go_on.set()
+            with pytest.raises(AssertionError):
+                answer.result()
+    assert until(lambda: talk.holders() == [0, 0], 2), talk.holders()
+
+
+def test_an_error_of_the_system_is_answered(talk: Talk) -> None:
+    def made() -> None:
+        raise PermissionError(13, "Permission denied", "/weights")
+
+    talk.made = made
+    talk.ask()
+    assert talk.answer() == "failed"
+
+
+def test_a_client_that_does_not_read_holds_nobody_up(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_connection, "HEARTBEAT", 0.0005)
+    talk.go_on.clear()
+    talk.ask()
+    need, _ = receive(talk.sock)
+    assert need is not None
+    send(talk.sock, message("filled"))
+    time.sleep(2)
+    # the job is under way, and the worker must know it, or it would end as one that has nothing to do
+    assert time.monotonic() - talk.busy[-1] < 0.5
+    talk.sock.sendall(b"\0\0\0\0")
+    talk.thread.join(5)
+    assert not talk.thread.is_alive()
 
 
 # ---------------------------------------------------------------- its memory

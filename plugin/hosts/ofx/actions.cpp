@@ -1,10 +1,14 @@
 #include "actions.h"
 
+#include <set>
+
 #include "problem.h"
 
 namespace stpn {
 
 namespace {
+
+constexpr Frame MAXIMUM_SPAN = 10'000;  // that the worker takes
 
 bool is_text(const std::string& text) { return !text.empty(); }
 
@@ -47,13 +51,19 @@ Plan plan_of(const Instance& node, double time) {
 }
 
 std::vector<Frame> plate_frames(const Instance& node, const Plan& plan, double time) {
-    std::vector<Frame> frames;
-    const bool is_paper = node.text("method", time) == "stpn";
-    for (Frame frame = plan.first; frame <= plan.last; ++frame) {
-        bool is_needed = !is_paper || frame == plan.frame;
-        for (const Frame key : plan.keys) is_needed = is_needed || frame == key;
-        if (is_needed) frames.push_back(frame);
+    if (node.text("method", time) == "stpn") {
+        std::set<Frame> frames(plan.keys.begin(), plan.keys.end());
+        frames.insert(plan.frame);
+        return {frames.begin(), frames.end()};
     }
+    // A number that was mistyped must not make a list that fills the host's memory.
+    if (plan.last - plan.first >= MAXIMUM_SPAN)
+        throw Problem("Frame " + std::to_string(plan.frame) + " is served by keys from " +
+                      std::to_string(plan.keys.front()) + " to " + std::to_string(plan.keys.back()) +
+                      ": expected at most " + std::to_string(MAXIMUM_SPAN) +
+                      " frames of the plate. Check Key frames, First key and Interval.");
+    std::vector<Frame> frames;
+    for (Frame frame = plan.first; frame <= plan.last; ++frame) frames.push_back(frame);
     return frames;
 }
 

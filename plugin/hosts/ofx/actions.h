@@ -20,7 +20,7 @@ OfxStatus render(Instance& node, const Properties& in);
 // What the frame at a time needs. Throws Problem.
 Plan plan_of(const Instance& node, double time);
 // The plate frames of a plan, ascending: all from key to key, or, where the method looks at no motion, the keys' and
-// the frame's alone.
+// the frame's alone. Throws Problem where they are too many.
 std::vector<Frame> plate_frames(const Instance& node, const Plan& plan, double time);
 
 }  // namespace stpn

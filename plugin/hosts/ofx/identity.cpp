@@ -37,7 +37,9 @@ OfxStatus is_identity(const Instance& node, const Properties& in, const Properti
     if (field != ofx::value::FIELD_NONE || !node.source.connected()) return ofx::REPLY_DEFAULT;
     if (node.text("output", time) != "result") return ofx::REPLY_DEFAULT;
     const double mix = node.number("mix", time);
-    if (mix == 0 && alike(node.source, node.output)) {
+    // Object numbers are not mixed: where nothing is applied there is no object.
+    const bool is_numbers = node.text("property", time) == "mask" && node.integer("mask_labels", time) != 0;
+    if (mix == 0 && !is_numbers && alike(node.source, node.output)) {
         out.set(ofx::prop::NAME, node.source.name());
         out.set(ofx::prop::TIME, static_cast<double>(nearest_frame(time)));
         return ofx::OK;

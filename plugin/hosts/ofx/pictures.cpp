@@ -1,5 +1,7 @@
 #include "pictures.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -130,6 +132,8 @@ Picture picture_of(const Image& image, const Bounds& window, double scale_x, dou
     Picture picture{"", window.width(), window.height(), image.depth().type, image.channels()};
     hash.add(picture.layout());
     if (!image.identifier().empty()) {
+        // A name holds within the host that gave it; the worker serves several.
+        hash.add(static_cast<std::uint64_t>(getpid()));
         hash.add(image.identifier());
         for (const double scale : {scale_x, scale_y}) hash.add(static_cast<std::uint64_t>(scale * 0x100000000));
         if (part.pixels() > 0) add_samples(hash, image, part);

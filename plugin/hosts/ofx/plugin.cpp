@@ -68,6 +68,17 @@ OfxStatus act(const std::string& action, OfxImageEffectHandle effect, const Prop
     return ofx::REPLY_DEFAULT;
 }
 
+// At the node where there is one, so that its next success takes the sentence away.
+void tell(OfxImageEffectHandle effect, const std::string& sentence) {
+    Instance* node = nullptr;
+    try {
+        node = &Instance::of(effect);
+    } catch (const Problem&) {
+        return show_error(effect, sentence);
+    }
+    node->complain(sentence);
+}
+
 OfxStatus main_entry(const char* action, const void* handle, OfxPropertySetHandle in, OfxPropertySetHandle out) {
     auto* effect = static_cast<OfxImageEffectHandle>(const_cast<void*>(handle));
     try {
@@ -76,7 +87,7 @@ OfxStatus main_entry(const char* action, const void* handle, OfxPropertySetHandl
         return ofx::ERROR_MEMORY;
     } catch (const std::exception& error) {
         try {
-            if (effect != nullptr) show_error(effect, error.what());
+            if (effect != nullptr) tell(effect, error.what());
         } catch (...) {  // the status has to do
         }
         return ofx::FAILED;

@@ -167,12 +167,16 @@ private:
 }  // namespace
 
 OfxStatus render(Instance& node, const Properties& in) {
+    const auto is_aborted = [&node] { return suites().effect->abort(node.effect()) != 0; };
     try {
         Render(node, in).run();
     } catch (const Aborted&) {
-        // The host throws away what is in the output; an error would only worry somebody who has pressed a key.
-        return ofx::OK;
+        // The host throws away what is in the output; an error would only worry somebody who has pressed a key. Where
+        // only the progress bar was cancelled it does not know, and must not keep what is no frame.
+        return is_aborted() ? ofx::OK : ofx::FAILED;
     } catch (const Problem& problem) {
+        // Hosts that give up a frame refuse the images for it, too.
+        if (is_aborted()) return ofx::OK;
         node.complain(problem.what());
         return ofx::FAILED;
     }

@@ -178,8 +178,6 @@ bool Connection::read_more() {
     const auto count = recvmsg(descriptor_, &header, RECEIVE_FLAGS);
     if (count < 0 && (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK)) return false;
     if (count <= 0) {
-        // Reset: it was closed with the job unread in it. Otherwise the job was read.
-        if (count == 0) answered_ = true;
         is_usable_ = false;
         throw Broken();
     }

@@ -35,7 +35,7 @@ struct Job {
     Picture wanted;                 // without an id
 };
 
-// The worker has gone before it read the job: nothing is lost, and another may do it.
+// The worker has gone without a word about the job: nothing is lost, and another may do it.
 struct Gone : std::exception {};
 
 // The connection broke; made into a sentence where it is known what was going on.

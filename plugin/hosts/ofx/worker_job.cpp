@@ -1,11 +1,9 @@
 // One job over a connection, from `job` to `release`.
 #include <locale>
 #include <sstream>
-#include <thread>
 
 #include "problem.h"
 #include "worker_client.h"
-#include "worker_start.h"
 
 namespace stpn {
 
@@ -13,7 +11,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr auto CANCEL_TIME = std::chrono::seconds(5);
-constexpr auto TICK = std::chrono::milliseconds(20);
 constexpr std::uint64_t MAXIMUM_OFFSET = std::uint64_t{1} << 50;
 
 const std::function<bool()> NEVER = [] { return false; };
@@ -130,16 +127,7 @@ void Connection::cancel() {
 }
 
 void Connection::fail_broken() {
-    // The system may need a moment from the end of the connection to the end of the process.
-    std::optional<End> end;
-    for (int attempt = 0; attempt < 10 && !end; ++attempt) {
-        end = end_of(worker_);
-        if (!end) std::this_thread::sleep_for(TICK);
-    }
-    std::string how = "The worker has ended";
-    if (end && end->signal) how = "The worker was killed by signal " + std::to_string(*end->signal);
-    if (end && end->code) how = "The worker has ended with code " + std::to_string(*end->code);
-    throw Problem(how + " while it made this frame; the next frame starts a new one. Its log: " + log_);
+    throw Problem("The worker has ended while it made this frame; the next frame starts a new one. Its log: " + log_);
 }
 
 }  // namespace stpn

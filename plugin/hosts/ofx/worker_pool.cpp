@@ -95,14 +95,16 @@ void run_job(const std::string& device, const Job& job, const JobHooks& hooks) {
     reap_workers();
     const Installation here = installation();
     const Meeting place = meeting(here, device);
-    for (bool may_repeat = true;; may_repeat = false) {
+    for (;;) {
         auto connection = take_idle(place.socket);
-        if (connection == nullptr) connection = connect_or_start(here, place, hooks.aborted);
+        const bool is_new = connection == nullptr;
+        if (is_new) connection = connect_or_start(here, place, hooks.aborted);
         try {
             connection->run(job, hooks);
         } catch (const Gone&) {
             // Closed between two jobs, at the very moment at which this one was sent.
-            if (!may_repeat) throw Problem("The worker ends before it takes a frame on. Its log: " + place.log);
+            if (is_new)
+                throw Problem("The worker has ended as soon as it was given this frame. Its log: " + place.log);
             continue;
         } catch (...) {
             give_back(std::move(connection));

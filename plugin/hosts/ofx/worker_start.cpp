@@ -60,9 +60,10 @@ public:
     explicit Orders(int log) {
         posix_spawn_file_actions_init(&actions_);
         posix_spawnattr_init(&attributes_);
-        posix_spawn_file_actions_addopen(&actions_, 0, "/dev/null", O_RDONLY, 0);
         posix_spawn_file_actions_adddup2(&actions_, log, 1);
         posix_spawn_file_actions_adddup2(&actions_, log, 2);
+        // Last: in a host without standard input the log itself may be number 0.
+        posix_spawn_file_actions_addopen(&actions_, 0, "/dev/null", O_RDONLY, 0);
 #if defined(__APPLE__) || STPN_GLIBC(2, 29)
         // Where the system has no such call the worker keeps the host's folder: it only matters for unmounting.
         posix_spawn_file_actions_addchdir_np(&actions_, "/");
