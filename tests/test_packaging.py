@@ -25,6 +25,7 @@ SHIPPED_BESIDE_MODULES = (
     "*.safetensors",
     "engine/weights/*.md",
     "engine/propagation/README.md",
+    "engine/propagation/*.cuh",
     "engine/training/recipes/*.toml",
     "plugin/hosts/ofx/*.cpp",
     "plugin/hosts/ofx/*.h",
@@ -39,7 +40,7 @@ SHIPPED_BESIDE_MODULES = (
 # For the Python of other programs: copied into them, never imported here.
 FACES = ("plugin/hosts/blender", "plugin/hosts/comfyui", "plugin/hosts/nuke")
 # Hosts bring these themselves, and a GPU machine has these besides: imported where they are used, never required.
-OPTIONAL_IMPORTS = {"tensorrt", "cuda", "bpy", "nuke"}
+OPTIONAL_IMPORTS = {"tensorrt", "pycuda", "onnx", "cuda", "bpy", "nuke"}
 IMPORT_NAMES = {"cv2": "opencv-python-headless", "PyOpenColorIO": "opencolorio"}
 
 
@@ -134,7 +135,7 @@ def test_run_lock_holds_the_dependencies_and_all_they_need(project: dict[str, An
 
 
 def test_test_lock_holds_the_tools_and_all_they_need() -> None:
-    tools = {"build", "hypothesis", "mypy", "packaging", "pytest", "ruff", "setuptools", "wheel"}
+    tools = {"build", "hypothesis", "mypy", "onnx", "packaging", "pytest", "ruff", "setuptools", "wheel"}
     assert set(pins("test.txt")) == with_all_they_need(tools) - set(pins("cpu.txt"))
     assert "-r cpu.txt" in (REPOSITORY / "requirements/test.txt").read_text(encoding="utf-8").splitlines()
 

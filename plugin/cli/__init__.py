@@ -9,7 +9,7 @@ import traceback
 from importlib import import_module
 from importlib.metadata import version
 
-_COMMANDS = ("propagate", "keys", "compare", "doctor", "train", "bench", "worker")
+_COMMANDS = ("propagate", "keys", "compare", "doctor", "train", "bench", "engine", "worker")
 
 _DESCRIPTION = """\
 Carries what you painted or rendered on a few key frames to every frame between.
@@ -20,6 +20,7 @@ Carries what you painted or rendered on a few key frames to every frame between.
     stpn doctor      what is installed, what would be used
     stpn train       train a network by a recipe
     stpn bench       measure quality on clips whose truth is known
+    stpn engine      TensorRT engines: build, list, clear
     stpn worker      the process that renders for hosts
 
 stpn COMMAND --help tells everything about a command."""
