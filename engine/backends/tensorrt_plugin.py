@@ -16,7 +16,7 @@ from typing import Any
 
 from stpn.engine.backends.onnx_operators import DOMAIN, GATHER, PROPAGATE
 from stpn.engine.propagation import launch as launching
-from stpn.engine.propagation.compile import SOURCE, compiled
+from stpn.engine.propagation.compile import HEADER, SOURCE, compiled
 
 KERNELS = {PROPAGATE: "stpn_propagate", GATHER: "stpn_gather"}
 """The entry points of each operator, but for the type at their end."""
@@ -27,7 +27,7 @@ Compiler = Callable[[], bytes]
 def plugin_digest() -> str:
     """SHA-256 over everything that the plugins are made of."""
     digest = hashlib.sha256()
-    for path in (SOURCE, SOURCE.with_name("launch.py"), SOURCE.with_name("compile.py"), Path(__file__)):
+    for path in (SOURCE, HEADER, SOURCE.with_name("launch.py"), SOURCE.with_name("compile.py"), Path(__file__)):
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -1,7 +1,8 @@
 """The propagation operator of the paper: equation (4) in four directions, joined by the node-wise maximum.
 
-`reference.py` is the definition. `cpu.py` is the same in numba, and every backend answers to the definition, values and
-gradients. The derivation, the entries of G and what the switch gives exactly: `README.md` in this folder.
+`reference.py` is the definition. `cpu.py` is the same in numba, `cuda.py` on an NVIDIA GPU; every backend answers to the
+definition, values and gradients. The derivation, the entries of G and what the switch gives exactly: `README.md` in this
+folder.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def propagate(property_map: Tensor, gates: Tensor) -> Tensor:
         return maximum(y)
 
     Args:
-        property_map: (B, C, H, W) float32 or float64, any range; `x` above.
+        property_map: (B, C, H, W) float32, float64, or on a GPU half; any range; `x` above.
         gates: (B, 4, C or 1, 3, H, W) in the same dtype, directions in the order of `Direction`, used as they are:
             `normalize_gates` makes them stable. The three neighbours are, for the horizontal directions, the rows
             above, level and below, for the vertical ones the columns left, straight and right. A neighbour outside
@@ -49,6 +50,11 @@ def propagate(property_map: Tensor, gates: Tensor) -> Tensor:
     reference.check(property_map, gates)
     if property_map.device.type == "cpu":
         return cpu.propagate_cpu(property_map, gates)
+    if property_map.device.type == "cuda":
+        from stpn.engine.propagation.cuda import DTYPES, propagate_cuda
+
+        if property_map.dtype in DTYPES:
+            return propagate_cuda(property_map, gates)
     return reference.propagate_reference(property_map, gates)
 
 

@@ -31,13 +31,17 @@ def gather(sources: Tensor, gates: Tensor) -> Tensor:
     """What every pixel gathers from all others along the four directions, its own share included.
 
     Args:
-        sources: (B, C, H, W) float32, `x` above: values times their confidence, and the confidence.
+        sources: (B, C, H, W) float32, on a GPU also half, `x` above: values times their confidence, and the confidence.
         gates: (B, 4, 3, H, W) float32, at least 0, their sum over axis 2 at most 1; directions and neighbours as in
             `stpn.engine.propagation.propagate`.
 
     Returns:
         (B, C, H, W) float32.
     """
+    if sources.device.type == "cuda":
+        from stpn.engine.propagation.cuda import gather_cuda
+
+        return gather_cuda(sources, gates)
     if torch.is_inference_mode_enabled():
         return _gathered(sources, gates)[0]  # the operator's first call imports torch's compiler, for a second
     out: Tensor = _gather(sources, gates)[0]
