@@ -1,8 +1,8 @@
 """The propagation operator of the paper: equation (4) in four directions, joined by the node-wise maximum.
 
-`reference.py` is the definition. `cpu.py` is the same in numba, `cuda.py` on an NVIDIA GPU; every backend answers to the
-definition, values and gradients. The derivation, the entries of G and what the switch gives exactly: `README.md` in this
-folder.
+`reference.py` is the definition. `cpu.py` is the same in numba, `cuda.py` on an NVIDIA GPU; every backend answers
+to the definition, values and gradients. The derivation, the entries of G and what the switch gives exactly:
+`README.md` in this folder.
 """
 
 from __future__ import annotations
