@@ -7,6 +7,8 @@ import json
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 
 from stpn.plugin.request import CHANNEL_CURVES, DEVICES, KEYS_USED, MASK_OUTPUTS, METHODS, PROPERTIES, Request
@@ -158,14 +160,15 @@ def _setup_properties(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Checks the request, renders, reports."""
-    from stpn.plugin.progress import Progress, Status
-    from stpn.plugin.render import Cancelled, RenderError, prepare, render
-    from stpn.plugin.shot import check
+    cancelled = threading.Event()
+    with _interruptible(cancelled):
+        from stpn.plugin.progress import Progress, Status
+        from stpn.plugin.render import Cancelled, RenderError, prepare, render
+        from stpn.plugin.shot import check
 
-    shot = check(Request(**{field.name: getattr(args, field.name) for field in fields(Request)}))
+        shot = check(Request(**{field.name: getattr(args, field.name) for field in fields(Request)}))
     for decision in shot.decisions:
         print(decision, file=sys.stderr)
-    cancelled = threading.Event()
     # a second Ctrl-C interrupts at once; files are put in place whole, so nothing half-written stays either way
     previous = signal.signal(signal.SIGINT, lambda *_: _cancel(cancelled, previous))
     progress = Progress(len(shot.frames), sys.stderr)
@@ -210,6 +213,24 @@ def run(args: argparse.Namespace) -> int:
     if not args.json:
         print(f"{len(shot.frames)} frames: {shot.output.pattern}")
     return 0
+
+
+@contextmanager
+def _interruptible(cancelled: threading.Event) -> Iterator[None]:
+    """Ctrl-C ends what is within, at its end at the latest: a library that is being imported may swallow the
+    exception."""
+
+    def interrupt(*_: object) -> None:
+        cancelled.set()
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if cancelled.is_set():
+        raise KeyboardInterrupt
 
 
 def _cancel(cancelled: threading.Event, previous: object) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ import OpenImageIO as oiio
 import pytest
 
 from stpn.plugin.cli import main
+from stpn.plugin.shot import check
 
 STPN = [sys.executable, "-c", "import sys; from stpn.plugin.cli import main; sys.exit(main())"]
 
@@ -314,6 +317,20 @@ def test_ctrl_c_while_the_request_is_checked(shot: Any, monkeypatch: pytest.Monk
 
     before = shot.files()
     monkeypatch.setattr("stpn.plugin.shot.check", interrupted)
+    done = shot.run()
+    assert (done.code, done.err) == (130, "stpn propagate: cancelled\n")
+    assert shot.files() == before
+
+
+def test_ctrl_c_that_a_library_swallows_still_ends_it(shot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def swallowing(request: Any) -> Any:
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+        return check(request)
+
+    before = shot.files()
+    monkeypatch.setattr("stpn.plugin.shot.check", swallowing)
     done = shot.run()
     assert (done.code, done.err) == (130, "stpn propagate: cancelled\n")
     assert shot.files() == before
