@@ -135,7 +135,7 @@ class _Server:
         """Returns the exit code."""
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda *_: self._ending.set())
-        size = _number("STPN_WORKER_MEMORY", _machine_memory() * _MEMORY_PART)
+        size = _number("STPN_WORKER_MEMORY", 0) or int(_machine_memory() * _MEMORY_PART)
         with self._listening() as listening, ThreadPoolExecutor(_COPIES, thread_name_prefix="stpn-copy") as copying:
             # whoever connects from now on waits to be heard, while the heavy imports go on
             os.write(self._told, b"!")

@@ -69,7 +69,12 @@ def place(host: Host, into: Path) -> Placed:
             before = Path(name) / "before"
             if target.exists():
                 target.rename(before)  # hosts that have it open keep what they have
-            made.rename(target)
+            try:
+                made.rename(target)
+            except OSError:
+                if before.exists():
+                    before.rename(target)
+                raise
         if host.name == "nuke":
             _tell_nuke(into / "init.py", there=True)
     except OSError as error:

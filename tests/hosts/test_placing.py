@@ -64,6 +64,22 @@ def test_what_is_not_ours_stays(tmp_path: Path) -> None:
     assert theirs.is_dir()
 
 
+def test_what_was_there_stays_where_the_new_one_cannot_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    placed = place(HOSTS["blender"], tmp_path)
+    (placed.folder / "old.py").touch()
+    honest = Path.rename
+
+    def failing(path: Path, target: Path) -> Path:
+        if target == placed.folder and path.name == target.name:
+            raise OSError(28, "No space left on device")
+        return honest(path, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(PlaceError, match="No space left on device"):
+        place(HOSTS["blender"], tmp_path)
+    assert (placed.folder / "old.py").exists()
+
+
 def test_nukes_own_start_file_keeps_its_lines(tmp_path: Path) -> None:
     start = tmp_path / "init.py"
     start.write_text("import nuke\nnuke.pluginAddPath('gizmos')\n")
