@@ -20,10 +20,7 @@ def choose_device(asked: str) -> tuple[str, str]:
     if asked == "cpu":
         return "cpu", "cpu, as asked"
     if asked == "tensorrt":
-        raise RequestError(
-            "--device tensorrt: expected auto, cpu or cuda; this version builds engines but does not render with them; "
-            "use --device cuda or cpu"
-        )
+        return "tensorrt", f"tensorrt {_tensorrt()}"
     missing = why_no_cuda()
     if asked == "cuda":
         if missing:
@@ -32,6 +29,17 @@ def choose_device(asked: str) -> tuple[str, str]:
     if missing:
         return "cpu", f"cpu, {missing}"
     return "cuda", f"cuda, {machine.nvidia_gpus()[0]}"
+
+
+def _tensorrt() -> str:
+    """Version of TensorRT and name of the GPU."""
+    from stpn.engine.backends.engine_build import TensorRTMissing, find_machine
+
+    try:
+        found = find_machine()
+    except TensorRTMissing as error:
+        raise RequestError(f"--device tensorrt: {error}") from error
+    return f"{found.tensorrt}, {found.gpu}"
 
 
 def why_no_cuda() -> str:

@@ -23,7 +23,7 @@ from stpn.plugin.footage import Footage
 from stpn.plugin.keys import Span, serving
 from stpn.plugin.live_job import Job, changed
 from stpn.plugin.live_pictures import HostFrames, PictureInfo
-from stpn.plugin.networks import Network, load_weights, weights_file
+from stpn.plugin.networks import Network, load_weights, on_device, weights_file
 from stpn.plugin.properties.interface import Material, Property, Result
 from stpn.plugin.properties.kinds import chosen_method
 from stpn.plugin.properties.opening import open_property
@@ -154,7 +154,9 @@ class LiveSpan:
                 )
             given = given_cuts(request.cuts)
             self._found = Findings(given, ()) if given is not None else find_cuts(opened.plate, frames, frames, 2)
-        self._network = None if self._job.is_key else _network(request)
+        self._network = (
+            None if self._job.is_key else _network(request, self._job.pictures[self._job.sources[self._job.frame]])
+        )
         groups = [] if self._job.is_key else [self._serving(self._job.frame)]
         wrong = opened.prop.wrong_keys(tuple(self._job.keys), groups, self._reader)
         if wrong:
@@ -238,14 +240,15 @@ def _config_at(path: str | None, changed: int) -> Config:
     return load_config(path)
 
 
-def _network(request: Request) -> Network | None:
+def _network(request: Request, info: PictureInfo) -> Network | None:
     path = weights_file(request)
     if path is None:
         return None
     device, _ = choose_device(request.device)
-    return _network_of(request.property, request.method, path, changed(str(path)), device)
+    size = (info.height, info.width) if device == "tensorrt" else (0, 0)  # elsewhere one serves all sizes
+    return _network_of(request.property, request.method, path, changed(str(path)), device, size)
 
 
 @lru_cache(maxsize=8)
-def _network_of(prop: str, method: str, path: Path, changed: int, device: str) -> Network:
-    return load_weights(Request("", "", "", property=prop, method=method), path).to(device)
+def _network_of(prop: str, method: str, path: Path, changed: int, device: str, size: tuple[int, int]) -> Network:
+    return on_device(load_weights(Request("", "", "", property=prop, method=method), path), device, *size)

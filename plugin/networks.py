@@ -80,6 +80,35 @@ def load_weights(request: Request, path: Path) -> Network:
     return network
 
 
+def on_device(network: Network, device: str, height: int, width: int) -> Network:
+    """A network where a device runs it.
+
+    Args:
+        network: on the CPU.
+        device: of `stpn.plugin.device.choose_device`.
+        height, width: of the pictures; an engine of TensorRT is of one size.
+
+    Raises:
+        RequestError: there is no engine for it.
+    """
+    if device != "tensorrt":
+        return network.to(device)
+    from stpn.engine.backends.engine_build import TensorRTMissing
+    from stpn.engine.backends.onnx_export import ExportError
+    from stpn.engine.backends.tensorrt_network import NoEngineError, engine_file, in_tensorrt
+    from stpn.engine.properties.mask_network import MaskRefiner
+
+    if isinstance(network, MaskRefiner):
+        raise RequestError(
+            "--device tensorrt: expected --property color or hdr, whose networks there are engines of, got mask; use "
+            "--device cuda or cpu"
+        )
+    try:
+        return in_tensorrt(network, engine_file(network, height, width))
+    except (NoEngineError, ExportError, TensorRTMissing) as error:
+        raise RequestError(f"--device tensorrt: {error}") from error
+
+
 def _refuse_other_channels(request: Request, path: Path, names: tuple[str, ...], found: tuple[int, ...]) -> None:
     wanted = _CHANNELS[request.property][: len(found)]
     if found != wanted:

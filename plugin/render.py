@@ -92,7 +92,8 @@ def render(shot: Shot, cancelled: threading.Event | None = None) -> Iterator[Fra
         import torch
 
         torch.set_num_threads(1)
-        shot.network.to(shot.device)
+        if shot.device == "cuda":
+            shot.network.to(shot.device)
     with (
         ThreadPoolExecutor(shot.threads, thread_name_prefix="stpn-render") as pool,
         ThreadPoolExecutor(shot.threads, thread_name_prefix="stpn-render-within") as inner,

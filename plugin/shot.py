@@ -21,7 +21,7 @@ from stpn.plugin.footage import Footage
 from stpn.plugin.frame_source import Files
 from stpn.plugin.frames_on_disk import frames_there, inspected, refuse_missing
 from stpn.plugin.keys import Span, frames_of, key_frames, serving_keys, spans
-from stpn.plugin.networks import Network, wrong_weights
+from stpn.plugin.networks import Network, on_device, wrong_weights
 from stpn.plugin.places import refuse_places
 from stpn.plugin.properties.interface import Material, Property
 from stpn.plugin.properties.kinds import chosen_method, wrong_kind, wrong_output
@@ -112,6 +112,8 @@ def wrong_options(request: Request) -> list[str]:
             "leave it out"
         )
     problems += wrong_kind(request) or wrong_weights(request) + wrong_adaptation(request)
+    if request.device == "tensorrt" and request.adapt is not None:
+        problems.append("--adapt: not with --device tensorrt, whose engines hold weights; use --device cuda or cpu")
     try:
         choose_device(request.device)
     except RequestError as error:
@@ -151,6 +153,9 @@ def _checked(request: Request, *, look: bool) -> Shot:
     plate, prop = opened.plate, opened.prop
     device, why_device = choose_device(request.device)
     network, why_network = chosen_network(request, adapt)
+    if device == "tensorrt" and network is not None and look:
+        part = plate.info.parts[plate.part]
+        network = on_device(network, device, part.height, part.width)
     found = Findings(cuts or (), ())
     if cuts is None and look:
         found = _found(plate, crossed, plate_on_disk, threads)

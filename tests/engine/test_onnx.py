@@ -17,9 +17,10 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from onnx.reference import ReferenceEvaluator  # noqa: E402
 from onnx.reference.op_run import OpRun  # noqa: E402
 
-from stpn.engine import aligned  # noqa: E402
+from stpn.engine import aligned, device  # noqa: E402
 from stpn.engine.aligned_network import AlignedConfig, AlignedFusion, Inputs  # noqa: E402
 from stpn.engine.backends import onnx_export  # noqa: E402
+from stpn.engine.backends.engine_build import network_size  # noqa: E402
 from stpn.engine.backends.onnx_export import (  # noqa: E402
     ALIGNED_OUTPUTS,
     ExportError,
@@ -28,6 +29,8 @@ from stpn.engine.backends.onnx_export import (  # noqa: E402
     export_onnx,
     weights_digest,
 )
+from stpn.engine.backends.tensorrt_network import on  # noqa: E402
+from stpn.engine.carriers import AlignedCarrier, Key, NetworkCarrier  # noqa: E402
 from stpn.engine.network import NetworkConfig, SwitchableTPN  # noqa: E402
 from stpn.engine.observation import inputs  # noqa: E402
 from stpn.engine.propagation.gathering import gather  # noqa: E402
@@ -186,6 +189,34 @@ def test_our_resize_is_onnx_s_own() -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
     both = [ReferenceEvaluator(model, new_ops=ours).run(None, {"x": values})[0] for ours in ([], [Resize])]
     np.testing.assert_allclose(both[1], both[0], rtol=1e-5)
+
+
+def test_what_carries_a_property_does_not_see_that_a_graph_runs(small: SwitchableTPN) -> None:
+    """Whole carriers over graphs that ONNX's reference runs in TensorRT's place, against the same over torch."""
+    rng = np.random.default_rng(0)
+    light = {n: np.ascontiguousarray(rng.random((40, 56), np.float32) * 100) for n in range(3)}
+    keys = [Key(n, np.ascontiguousarray(rng.random((40, 56, 2), np.float32) * 60 - 30)) for n in (0, 2)]
+    fusion = load_aligned(shipped("aligned"))
+    models = {
+        network: export_onnx(network, *network_size(method, 40, 56))
+        for network, method in ((fusion, "aligned"), (small, "stpn"))
+    }
+
+    def graph_of(network: Any) -> Any:
+        evaluator = ReferenceEvaluator(models[network], new_ops=[Propagate, GatherDirections, Resize])
+        names = [output.name for output in models[network].graph.output]
+        return on(network, lambda planes: dict(zip(names, evaluator.run(None, dict(planes)), strict=True)))
+
+    for network, carrier in (
+        (fusion, lambda one: AlignedCarrier(keys, light, [1], one)),
+        (small, lambda one: NetworkCarrier(keys, light, one)),
+    ):
+        with torch.autocast("cpu", enabled=False), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(device, "fast_bfloat16", lambda: False)
+            (got, sure), (wanted, known) = (carrier(one).carry(1) for one in (graph_of(network), network))
+        assert isinstance(graph_of(network), type(network))
+        np.testing.assert_allclose(got, wanted, atol=1e-4 * np.abs(wanted).max())
+        np.testing.assert_allclose(sure, known, atol=1e-3)
 
 
 def own_nodes(model: Any) -> list[Any]:

@@ -12,6 +12,7 @@ import numpy as np
 import OpenEXR
 import pytest
 
+from stpn.engine.backends.engine_build import TensorRTMissing
 from stpn.plugin import device
 from stpn.plugin.cli import main
 from stpn.plugin.render import Frame, render
@@ -19,6 +20,9 @@ from stpn.plugin.request import Request, RequestError
 from stpn.plugin.shot import check
 
 Array = np.ndarray[Any, Any]
+NO_TENSORRT = (
+    "TensorRT: expected the package tensorrt, got: nothing; run: pip install tensorrt, or go on with --device cpu"
+)
 _ATLAS = 128
 _MOTION = (1, 2)  # rows and columns a frame
 
@@ -27,6 +31,11 @@ _MOTION = (1, 2)  # rows and columns a frame
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is chosen and said must not depend on the machine that runs the tests."""
     monkeypatch.setattr(device, "why_no_cuda", lambda: "there is no driver library libcuda.so.1")
+
+    def none() -> Any:
+        raise TensorRTMissing(NO_TENSORRT)
+
+    monkeypatch.setattr("stpn.engine.backends.engine_build.find_machine", none)
 
 
 def _noise(seed: int, finest: float) -> Array:

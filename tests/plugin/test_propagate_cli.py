@@ -113,7 +113,7 @@ def test_a_wrong_request_is_2_and_writes_nothing(shot: Any) -> None:
     wrong = [
         (["--frames", "1001-1007"], "expected plate frames 1006-1007, not found"),
         (["--device", "cuda"], "--device cuda: expected an NVIDIA GPU for torch"),
-        (["--device", "tensorrt"], "--device tensorrt: expected auto, cpu or cuda"),
+        (["--device", "tensorrt"], "--device tensorrt: TensorRT: expected the package tensorrt"),
         (["--colorspace", "nonsense"], "nonsense"),
         (["--output", f"{shot.folder}/new/out.####.jpg"], "expected .exr"),
         (["--method", "magic"], "invalid choice: 'magic' (choose from"),
