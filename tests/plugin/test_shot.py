@@ -144,8 +144,8 @@ def test_no_key_in_reach(shot: Any) -> None:
         ),
         (
             {"device": "tensorrt"},
-            "--device tensorrt: TensorRT: expected the package tensorrt, got: nothing; run: pip install tensorrt, or go "
-            "on with --device cpu",
+            "--device tensorrt: TensorRT: expected the package tensorrt, got: nothing; run: pip install tensorrt, "
+            "or go on with --device cpu",
         ),
         (
             {"cuts": "1003;1005"},
