@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from stpn.plugin.hosts.places import HOSTS
+
 SCRIPT = Path(__file__).resolve().parents[1] / "install.py"
 NO_NETWORK = [
     "WARNING: Retrying (Retry(total=0)) after connection broken by 'NewConnectionError(...)': /simple/numpy/",
@@ -466,6 +468,10 @@ def test_a_gpu_gets_what_it_can_use(
 
 
 # ---------------------------------------------------------------- hosts
+
+
+def test_hosts_are_those_of_the_package(install: ModuleType) -> None:
+    assert {name: host.title for name, host in HOSTS.items()} == install.HOSTS
 
 
 @pytest.mark.parametrize("host", ["ofx", "nuke", "blender", "comfyui"])

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,12 +29,6 @@ Run = Callable[[Planes], Planes]
 
 class NoEngineError(Exception):
     """There is no engine for a size; the message says how to build it."""
-
-
-class Network(Protocol):
-    """A network of torch that can be exported."""
-
-    config: Any
 
 
 class EngineFusion(AlignedFusion):

@@ -23,7 +23,12 @@ STPN_WORKER_IDLE_JOBS (seconds it stays without work, 600)."""
 def setup(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
     parser.add_argument("--socket", required=True, metavar="PATH", help="where to listen; lock and log lie beside it")
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="what its clients ask for (default: auto)")
+    parser.add_argument(
+        "--device",
+        choices=DEVICES,
+        default="auto",
+        help="named for people; every job says its own (default: auto)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

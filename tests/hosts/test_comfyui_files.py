@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import comfyui_setup as shared
 import pytest
 
 from stpn.plugin import node
 from stpn.plugin.cli import propagate
 
-
-def beside(name: str) -> ModuleType:
-    """A module beside this one, which is in no package."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-shared = beside("comfyui_setup")
 stand_in, shown = shared.stand_in, shared.shown
 given_to, script = shared.given_to, shared.script
 Comfy, comfy, host = shared.Comfy, shared.comfy, shared.host

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import comfyui_setup as shared
 import numpy as np
 import pytest
 import torch
@@ -19,18 +17,6 @@ from hypothesis import strategies as st
 from stpn.plugin import keys as stpn_keys
 from stpn.plugin import node
 
-
-def beside(name: str) -> ModuleType:
-    """A module beside this one, which is in no package."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-shared = beside("comfyui_setup")
 stand_in, SOURCE = shared.stand_in, shared.SOURCE
 Comfy, comfy, host = shared.Comfy, shared.comfy, shared.host
 
