@@ -37,18 +37,18 @@ def measured(args: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     report: dict[str, Any] = {"device": why, "threads": threads, "rounds": args.rounds, "machine": _machine()}
     lines = [f"{why}; {threads} threads; {report['machine']['processor']}"]
     for part in args.part:
-        said, report[part] = {"operator": _operator, "network": _network, "method": _method}[part](
-            args, device, threads
-        )
+        said, report[part] = {"operator": _operator, "network": _network, "method": _method}[part](args, device)
         lines += ["", *said]
     return "\n".join(lines), report
 
 
-def _operator(args: argparse.Namespace, device: str, threads: int) -> tuple[list[str], Any]:
+def _operator(args: argparse.Namespace, device: str) -> tuple[list[str], Any]:
     import torch
 
-    from stpn.engine.evaluation.speed import operator
+    from stpn.engine.evaluation.speed import has_triton, operator
 
+    if device == "tensorrt":
+        return ["operator: TensorRT runs it inside of its engines; --device cuda measures it alone"], {}
     lines, numbers = [], {}
     kinds = [torch.float32] if device == "cpu" else [torch.float32, torch.float16]
     for shape in _SHAPES if device == "cpu" else _ON_A_GPU:
@@ -63,33 +63,65 @@ def _operator(args: argparse.Namespace, device: str, threads: int) -> tuple[list
                     f"  {what:24s}{1e3 * median(each):10.3f} ms{least / median(each) / 1e9:9.1f} GB/s  {share}"
                 )
             numbers[name] = {"seconds": times, "bytes": least}
+    if device == "cuda" and not has_triton():
+        lines.append("  triton: not measured, the package is not here")
     return lines, numbers
 
 
-def _network(args: argparse.Namespace, device: str, threads: int) -> tuple[list[str], Any]:
-    from stpn.engine.evaluation.speed import PAPER, networks
+def _network(args: argparse.Namespace, device: str) -> tuple[list[str], Any]:
+    from stpn.engine.evaluation.speed import PAPER, UNRECORDED, networks
 
+    if device == "tensorrt":
+        return _network_in_engine(args)
     lines = ["network, one frame of 512 x 512" + " " * 16 + "paper (TITAN X)"]
     numbers = {}
     for batch in (1,) if device == "cpu" else (1, 32):
         times = networks(device, batch, args.rounds)
         for name, each in times.items():
-            label = f"{name}, batch {batch}"
-            lines.append(f"  {label:24s}{1e3 * median(each):10.2f} ms{1e3 * PAPER[name]:19.0f} ms")
+            label, paper = f"{name}, batch {batch}", PAPER[name.removesuffix(UNRECORDED)]
+            lines.append(f"  {label:36s}{1e3 * median(each):10.2f} ms{1e3 * paper:7.0f} ms")
         numbers[f"batch {batch}"] = times
     return lines, numbers
 
 
-def _method(args: argparse.Namespace, device: str, threads: int) -> tuple[list[str], Any]:
-    from stpn.engine.evaluation.speed import methods
+def _network_in_engine(args: argparse.Namespace) -> tuple[list[str], Any]:
+    from stpn.engine.backends.tensorrt_network import NoEngineError, engine_file
+    from stpn.engine.backends.tensorrt_runtime import EngineRunner, RunError
+    from stpn.engine.evaluation.speed import PAPER, SIDE, in_engine
+    from stpn.engine.network import SwitchableTPN
     from stpn.plugin.networks import load_weights, weights_file
+
+    request = Request("", "", "", method="stpn")
+    path = weights_file(request)
+    assert path is not None
+    network = load_weights(request, path)
+    assert isinstance(network, SwitchableTPN)
+    slots = 3
+    try:
+        with EngineRunner(engine_file(network, SIDE, SIDE), slots) as runner:
+            times = in_engine(network, runner, slots, args.rounds)
+    except (NoEngineError, RunError) as error:
+        raise RequestError(f"--device tensorrt: {error}") from error
+    lines = ["network in TensorRT, one frame of 512 x 512, copies included"]
+    for name, each in times.items():
+        lines.append(f"  {name:36s}{1e3 * median(each):10.2f} ms{1e3 * PAPER['color']:7.0f} ms of the paper")
+    return lines, {"engine": times}
+
+
+def _method(args: argparse.Namespace, device: str) -> tuple[list[str], Any]:
+    from stpn.engine.aligned_network import AlignedFusion
+    from stpn.engine.evaluation.method_speed import methods
+    from stpn.plugin.networks import load_weights, on_device, weights_file
 
     request = Request("", "", "", method="aligned")
     path = weights_file(request)
     assert path is not None
     lines, numbers = ["method, a frame, without files"], {}
     for size in args.size:
-        times = methods(*SIZES[size], load_weights(request, path), device, threads, max(1, args.rounds // 5))
+        width, height = SIZES[size]
+        network = on_device(load_weights(request, path), device, height, width)
+        assert isinstance(network, AlignedFusion)
+        times = methods(width, height, network, device, args.threads or os.cpu_count() or 1, max(1, args.rounds // 5))
         for name, each in times.items():
             lines.append(f"  {name + ', ' + size:24s}{median(each):10.2f} s{1 / median(each):11.2f} frames/s")
         numbers[size] = times

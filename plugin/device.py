@@ -43,7 +43,10 @@ def _tensorrt() -> str:
 
 
 def why_no_cuda() -> str:
-    """Why torch cannot compute on a GPU here; "" where it can. Asks the driver first, which is quick."""
+    """Why neither torch nor our kernels can compute on a GPU here; "" where they can.
+
+    Asks the driver first, which is quick. Kernels are compiled at their first use on a machine, which takes seconds.
+    """
     found, gpus = machine.nvidia_gpus()
     if not gpus:
         return found.removeprefix("none: ")
@@ -51,7 +54,16 @@ def why_no_cuda() -> str:
 
     if torch.version.cuda is None:
         return f"torch {torch.__version__} is built without CUDA"
-    return "" if torch.cuda.is_available() else f"torch {torch.__version__} does not find the GPU that the driver has"
+    if not torch.cuda.is_available():
+        return f"torch {torch.__version__} does not find the GPU that the driver has"
+    from stpn.engine.propagation.compile import CompileError
+    from stpn.engine.propagation.driver import DriverError, load
+
+    try:
+        load()
+    except (CompileError, DriverError) as error:
+        return str(error)
+    return ""
 
 
 @contextmanager

@@ -89,23 +89,20 @@ def on_device(network: Network, device: str, height: int, width: int) -> Network
         height, width: of the pictures; an engine of TensorRT is of one size.
 
     Raises:
-        RequestError: there is no engine for it.
+        RequestError: there is no engine for it, or TensorRT refuses the one there is.
     """
     if device != "tensorrt":
-        return network.to(device)
+        from stpn.engine.device import place
+
+        return place(network, device)
     from stpn.engine.backends.engine_build import TensorRTMissing
     from stpn.engine.backends.onnx_export import ExportError
     from stpn.engine.backends.tensorrt_network import NoEngineError, engine_file, in_tensorrt
-    from stpn.engine.properties.mask_network import MaskRefiner
+    from stpn.engine.backends.tensorrt_runtime import RunError
 
-    if isinstance(network, MaskRefiner):
-        raise RequestError(
-            "--device tensorrt: expected --property color or hdr, whose networks there are engines of, got mask; use "
-            "--device cuda or cpu"
-        )
     try:
         return in_tensorrt(network, engine_file(network, height, width))
-    except (NoEngineError, ExportError, TensorRTMissing) as error:
+    except (NoEngineError, ExportError, TensorRTMissing, RunError) as error:
         raise RequestError(f"--device tensorrt: {error}") from error
 
 

@@ -13,7 +13,9 @@ from typing import Any
 from stpn.engine.backends.engine_cache import EngineKey, Machine, find, store, write_whole
 from stpn.engine.backends.onnx_export import MULTIPLE, Network, digest_of, export_onnx
 from stpn.engine.backends.tensorrt_plugin import compile_here, plugin_digest, register
+from stpn.engine.network import SwitchableTPN
 from stpn.engine.propagation.compile import CompileError
+from stpn.engine.properties.mask_network import MaskRefiner
 
 __all__ = [
     "EngineError",
@@ -75,18 +77,21 @@ def find_machine(driver_file: Path = _DRIVER_FILE) -> Machine:
     return Machine(device.name(), capability, _driver(driver_file, cuda.get_driver_version()), version)
 
 
-def network_size(method: str, height: int, width: int) -> tuple[int, int]:
-    """Height and width of the graph that serves pictures of a size: what `carry_observed` shows the network of them.
-
-    Args:
-        method: aligned or stpn.
-        height, width: of the pictures.
-    """
-    if method != "aligned":
+def network_size(network: Network, height: int, width: int) -> tuple[int, int]:
+    """Height and width of the graph that serves pictures of a size: what whoever carries shows the network of them."""
+    if isinstance(network, SwitchableTPN):
         return height, width
-    from stpn.engine.aligned import shown_smaller
+    if isinstance(network, MaskRefiner):
+        from stpn.engine.properties.mask_detail import working_size
 
-    factor = shown_smaller(height, width)
+        height, width = working_size(height, width)
+        return -(-height // MULTIPLE) * MULTIPLE, -(-width // MULTIPLE) * MULTIPLE
+    from stpn.engine.aligned import MIXED_LONG_SIDE, shown_smaller
+    from stpn.engine.working_size import working_factor
+
+    factor = working_factor(height, width)
+    height, width = -(-height // factor), -(-width // factor)
+    factor = shown_smaller(height, width, MIXED_LONG_SIDE if factor > 1 else None)
     whole = factor * MULTIPLE
     return -(-height // whole) * MULTIPLE, -(-width // whole) * MULTIPLE
 

@@ -132,8 +132,10 @@ def kept(folder: Path) -> Iterator[Kept]:
     for path in sorted(folder.glob(f"*{ENGINE}")):
         try:
             told = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-            key = EngineKey(**{**told, "machine": Machine(**told["machine"])})
-        except (OSError, ValueError, TypeError, KeyError):
+            found = EngineKey(**{**told, "machine": Machine(**told["machine"])})
+            texts = (*asdict(found.machine).values(), found.network, found.shape, found.precision, found.weights_name)
+            key = found if all(isinstance(text, str) for text in texts) else None
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             key = None
         yield Kept(path, path.stat().st_size, key)
 

@@ -5,6 +5,7 @@ inputs and outputs are float32; in half precision the convolutions inside are ha
 
     key_property, key_guide, target_guide -> carried                                       (the paper's network)
     every plane of `Inputs` by its name -> carried, corrections, fills, doubts, shares, unsure   (--method aligned)
+    every plane of `Observed` by its name, pictures in place of their features -> odds, sure     (the same of masks)
 
 Needs the package onnx, which is imported where it is used.
 """
@@ -27,13 +28,23 @@ from stpn.engine.backends.onnx_graph import FLOAT, Graph, Value
 from stpn.engine.backends.onnx_translation import TRANSLATIONS, Call, UnknownOperator
 from stpn.engine.network import SwitchableTPN
 from stpn.engine.observation import KEYS
+from stpn.engine.properties.mask_network import PLANES, MaskRefiner, Observed
 
 if TYPE_CHECKING:
     from torch.fx import Node
 
-__all__ = ["ALIGNED_OUTPUTS", "MULTIPLE", "ExportError", "digest_of", "example_inputs", "export_onnx", "weights_digest"]
+__all__ = [
+    "ALIGNED_OUTPUTS",
+    "MASK_OUTPUTS",
+    "MULTIPLE",
+    "ExportError",
+    "digest_of",
+    "example_inputs",
+    "export_onnx",
+    "weights_digest",
+]
 
-Network: TypeAlias = SwitchableTPN | AlignedFusion
+Network: TypeAlias = SwitchableTPN | AlignedFusion | MaskRefiner
 
 ALIGNED_OUTPUTS = {
     "carried": "values",
@@ -45,8 +56,11 @@ ALIGNED_OUTPUTS = {
 }
 """Outputs of the graph of an AlignedFusion, and what of `Outputs` they are."""
 
+MASK_OUTPUTS = ("odds", "sure")
+"""Outputs of the graph of a MaskRefiner, by the names of `Decided`."""
+
 MULTIPLE = 16
-"""Height and width of an AlignedFusion's graph are multiples of this, as `aligned.carry_observed` pads them."""
+"""Height and width of the graph of an AlignedFusion or MaskRefiner are multiples of this, as their callers pad them."""
 
 # the tables are filled when their modules are imported
 _TABLES = (onnx_operators, onnx_shapes)
@@ -63,7 +77,7 @@ def export_onnx(
 
     Args:
         network: on the CPU, in float32.
-        height, width: of the pictures; for an AlignedFusion multiples of MULTIPLE.
+        height, width: of the pictures; but for the paper's network multiples of MULTIPLE.
         batch: pictures at a time.
         half: whether convolutions are computed in half precision.
         weights: a name for the weights, stored in the model beside their digest.
@@ -81,11 +95,10 @@ def export_onnx(
     if found != {("cpu", torch.float32)}:
         told = ", ".join(sorted(f"{kind} on {device}" for device, kind in found))
         raise ExportError(f"weights: expected torch.float32 on cpu, got {told}; load the network anew")
-    aligned = isinstance(network, AlignedFusion)
-    if aligned and (height % MULTIPLE or width % MULTIPLE):
+    if not isinstance(network, SwitchableTPN) and (height % MULTIPLE or width % MULTIPLE):
         raise ExportError(f"size: expected multiples of {MULTIPLE}, got {width} x {height}; pad the pictures")
     given = example_inputs(network, height, width, batch)
-    module = _Planes(network, list(given)) if isinstance(network, AlignedFusion) else network
+    module, names = _one_by_one(network, list(given))
     with torch.no_grad():
         program = torch.export.export(module.eval(), tuple(given.values()), strict=False)
     metadata = {
@@ -98,7 +111,6 @@ def export_onnx(
     }
     graph = Graph()
     outputs = _translated(graph, program, list(given), half)
-    names = list(ALIGNED_OUTPUTS) if aligned else ["carried"]
     ends = [(name, graph.cast(value, FLOAT)) for name, value in zip(names, outputs, strict=True)]
     return graph.model(type(network).__name__, ends, metadata)
 
@@ -122,6 +134,14 @@ def example_inputs(network: Network, height: int, width: int, batch: int = 1, se
             "key_property": noise(-0.6, 0.6, c.property_channels, *size),
             "key_guide": noise(-0.5, 0.5, c.guide_channels, *size),
             "target_guide": noise(-0.5, 0.5, c.guide_channels, *size),
+        }
+    if isinstance(network, MaskRefiner):
+        return {
+            "planes": torch.cat([noise(-0.5, 0.5, 3, *size), noise(0, 1, PLANES - 3, *size)], dim=1),
+            "flow": noise(-20, 20, 2, *size),
+            "before_mask": noise(0, 1, 1, *size),
+            "key_mask": noise(0, 1, 1, *size),
+            **{name: noise(0, 1, 3, *size) for name in ("here", "before", "key")},
         }
     channels, observed = network.config.channels, network.config.observed
     # HDR has a third route from each key, through what does not clip
@@ -173,6 +193,29 @@ class _Planes(nn.Module):
     def forward(self, *planes: Tensor) -> tuple[Tensor, ...]:
         out = self.network(Inputs(**dict(zip(self.names, planes, strict=True))))
         return tuple(getattr(out, name) for name in ALIGNED_OUTPUTS.values())
+
+
+class _Pictures(nn.Module):
+    """A MaskRefiner that takes pictures in place of their features, likewise."""
+
+    def __init__(self, network: MaskRefiner, names: list[str]) -> None:
+        super().__init__()
+        self.network, self.names = network, names
+
+    def forward(self, *planes: Tensor) -> tuple[Tensor, ...]:
+        given = dict(zip(self.names, planes, strict=True))
+        features = {name: self.network.features(given.pop(name)) for name in ("here", "before", "key")}
+        out = self.network(Observed(**given, **features))
+        return tuple(getattr(out, name) for name in MASK_OUTPUTS)
+
+
+def _one_by_one(network: Network, names: list[str]) -> tuple[nn.Module, list[str]]:
+    """The network as what takes tensors, of these names, and gives a tuple of them, and the names of that."""
+    if isinstance(network, AlignedFusion):
+        return _Planes(network, names), list(ALIGNED_OUTPUTS)
+    if isinstance(network, MaskRefiner):
+        return _Pictures(network, names), list(MASK_OUTPUTS)
+    return network, ["carried"]
 
 
 def _translated(graph: Graph, program: torch.export.ExportedProgram, names: list[str], half: bool) -> list[Value]:

@@ -116,6 +116,13 @@ class Graph:
         shape = [value.shape[axis] for axis in axes]
         return self.node("Transpose", [value], value.kind, shape, perm=list(axes))
 
+    def cut(self, value: Value, axis: int, first: int, end: int, step: int = 1) -> Value:
+        """Part of an axis, as Python's slices tell it."""
+        shape = list(value.shape)
+        shape[axis] = len(range(first, end, step))
+        bounds = [self.integers(number) for number in (first, end, axis, step)]
+        return value if tuple(shape) == value.shape else self.node("Slice", [value, *bounds], value.kind, shape)
+
     def model(self, name: str, outputs: Sequence[tuple[str, Value]], metadata: dict[str, str]) -> Any:
         """The finished onnx.ModelProto, checked by ONNX.
 

@@ -148,6 +148,30 @@ def _attention(call: Call) -> Value:
     return call.node("MatMul", [call.graph.node("Softmax", [alike], FLOAT, square, axis=last), values])
 
 
+@translates("aten.matmul.default")
+def _product(call: Call) -> Value:
+    return call.node("MatMul", [call.value(given, FLOAT) for given in call.args[:2]])
+
+
+@translates("aten.cdist.default")
+def _distances(call: Call) -> Value:
+    """Of points (B, N, D) to points (B, M, D): sums of squared differences, which near points keep their digits in."""
+    if call.get(2, "p", 2.0) != 2:
+        raise UnknownOperator(
+            f"cdist of order {call.args[2]}: expected 2; write its translation into onnx_operators.py"
+        )
+    graph, points = call.graph, [call.value(given, FLOAT) for given in call.args[:2]]
+    total = None
+    for axis in range(points[0].shape[2]):
+        one, other = (graph.cut(point, 2, axis, axis + 1) for point in points)
+        other = graph.transpose(other, (0, 2, 1))
+        apart = call.node("Sub", [one, other])
+        square = call.node("Mul", [apart, apart])
+        total = square if total is None else call.node("Add", [total, square])
+    assert total is not None
+    return call.node("Sqrt", [total])
+
+
 @translates("aten.avg_pool2d.default")
 def _mean_of_blocks(call: Call) -> Value:
     x = call.value(call.args[0])

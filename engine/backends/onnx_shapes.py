@@ -75,13 +75,6 @@ def _blocks_to_channels(call: Call) -> Value:
     return call.graph.reshape(call.graph.transpose(apart, (0, 1, 3, 5, 2, 4)), call.shape)
 
 
-def _cut(call: Call, x: Value, axis: int, first: int, end: int, step: int = 1) -> Value:
-    shape = list(x.shape)
-    shape[axis] = len(range(first, end, step))
-    bounds = [call.graph.integers(number) for number in (first, end, axis, step)]
-    return x if tuple(shape) == x.shape else call.graph.node("Slice", [x, *bounds], x.kind, shape)
-
-
 @translates("aten.slice.Tensor")
 def _slice(call: Call) -> Value:
     x = call.value(call.args[0])
@@ -89,7 +82,7 @@ def _slice(call: Call) -> Value:
     first, end, step = slice(call.get(2, "start", None), call.get(3, "end", None), call.get(4, "step", 1)).indices(
         x.shape[axis]
     )
-    return _cut(call, x, axis, first, end, step)
+    return call.graph.cut(x, axis, first, end, step)
 
 
 @translates("aten.select.int")
@@ -97,7 +90,7 @@ def _select(call: Call) -> Value:
     x = call.value(call.args[0])
     axis = axis_of(call.args[1], x)
     index = call.args[2] % x.shape[axis]
-    return call.graph.reshape(_cut(call, x, axis, index, index + 1), call.shape)
+    return call.graph.reshape(call.graph.cut(x, axis, index, index + 1), call.shape)
 
 
 @translates("aten.unbind.int")
@@ -105,7 +98,7 @@ def _unbind(call: Call) -> tuple[Value, ...]:
     x = call.value(call.args[0])
     axis = axis_of(call.get(1, "dim", 0), x)
     shape = [length for index, length in enumerate(x.shape) if index != axis]
-    return tuple(call.graph.reshape(_cut(call, x, axis, i, i + 1), shape) for i in range(x.shape[axis]))
+    return tuple(call.graph.reshape(call.graph.cut(x, axis, i, i + 1), shape) for i in range(x.shape[axis]))
 
 
 def _joined(call: Call, values: list[Value], axis: int) -> Value:

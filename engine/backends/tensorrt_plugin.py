@@ -115,8 +115,7 @@ def launch_of(kernel: str, x: tuple[Any, ...], gates: tuple[Any, ...]) -> tuple[
         return chosen.grid, chosen.block, chosen.shared, numbers
     threads = launching.SYMBOLIC_THREADS
     # the sum of both sides is more than the longer one, and needs no maximum
-    shared = (height + width) * 4 + launching.shared_bytes(threads, 0)
-    return batch * channels, threads, shared, numbers
+    return batch * channels, threads, launching.shared_bytes(threads, height + width), numbers
 
 
 @cache

@@ -58,7 +58,7 @@ class _Slot:
 
 
 class EngineRunner:
-    """One engine on one GPU; to be used by one thread at a time.
+    """One engine on one GPU; to be used by one thread at a time, but for `wait`.
 
     Attributes:
         inputs, outputs: what the engine takes and gives, by name.
@@ -142,16 +142,23 @@ class EngineRunner:
         slot.ticket = Ticket(self._count)
         return slot.ticket
 
+    def wait(self, ticket: Ticket) -> None:
+        """Waits for a frame, whose result can then be taken at once; other threads may use the engine meanwhile.
+
+        Raises:
+            RunError: no such frame is in flight.
+        """
+        slot = self._slot_of(ticket)
+        with self._current():
+            slot.done.synchronize()
+
     def result(self, ticket: Ticket) -> dict[str, Planes]:
         """Waits for a frame and takes its outputs by name, copies of its own; the slot is free again.
 
         Raises:
             RunError: no such frame is in flight: its result was taken already.
         """
-        self._refuse_closed()
-        slot = next((slot for slot in self._slots if slot.ticket == ticket), None)
-        if slot is None:
-            raise RunError(f"ticket {ticket.number}: expected a frame in flight; every result can be taken once")
+        slot = self._slot_of(ticket)
         with self._current():
             try:
                 slot.done.synchronize()
@@ -218,6 +225,13 @@ class EngineRunner:
             slot.device[port.name] = self._cuda.mem_alloc(slot.host[port.name].nbytes)
             if not context.set_tensor_address(port.name, int(slot.device[port.name])):
                 raise RunError(f"{port.name}: expected TensorRT to take its buffer, it refuses; run: stpn engine build")
+
+    def _slot_of(self, ticket: Ticket) -> _Slot:
+        self._refuse_closed()
+        slot = next((slot for slot in self._slots if slot.ticket == ticket), None)
+        if slot is None:
+            raise RunError(f"ticket {ticket.number}: expected a frame in flight; every result can be taken once")
+        return slot
 
     def _refuse_closed(self) -> None:
         if self._primary is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import threading
 from functools import cache
 from typing import Any
 
@@ -15,6 +16,8 @@ from stpn.engine.propagation.launch import DEFAULT_SHARED_BYTES, Launch
 Argument = ctypes.c_void_p | ctypes.c_int
 
 _MAX_DYNAMIC_SHARED_SIZE_BYTES = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES of cuda.h
+
+_loading = threading.Lock()
 
 
 class DriverError(RuntimeError):
@@ -38,6 +41,15 @@ def start(kernel: str, launch: Launch, arguments: list[Argument], device: torch.
     _Device.of(stream.device_index).start(kernel, launch, pack(arguments), stream.cuda_stream)
 
 
+def load() -> None:
+    """Compiles and loads the kernels for torch's current device, where that has not been done yet.
+
+    Raises:
+        DriverError, CompileError: as `start`.
+    """
+    _Device.of(torch.cuda.current_device())
+
+
 def pack(arguments: list[Argument]) -> ctypes.Array[ctypes.c_void_p]:
     """The addresses of the arguments, which is what the driver reads; valid as long as the arguments live."""
     return (ctypes.c_void_p * len(arguments))(*(ctypes.addressof(argument) for argument in arguments))
@@ -57,9 +69,9 @@ class _Device:
             _call("cuModuleLoadData", ctypes.byref(self._module), code)
 
     @staticmethod
-    @cache
     def of(index: int) -> _Device:
-        return _Device(index)
+        with _loading:  # of two threads that come first, both must get the same: it keeps what is loaded
+            return _device(index)
 
     def __enter__(self) -> None:
         _call("cuCtxPushCurrent_v2", self._context)
@@ -92,6 +104,11 @@ class _Device:
             _call("cuModuleGetFunction", ctypes.byref(function), self._module, kernel.encode())
             self._functions[kernel] = function
         return self._functions[kernel]
+
+
+@cache
+def _device(index: int) -> _Device:
+    return _Device(index)
 
 
 @cache

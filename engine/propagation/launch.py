@@ -81,7 +81,7 @@ def scan_threads(height: int, width: int) -> int:
 def shared_bytes(threads: int, longest: int) -> int:
     """Dynamic shared memory of a block that scans.
 
-    Only sums and products, so that the sizes may be symbolic.
+    Only sums and products, `longest` on their left, so that it may be a symbol of TensorRT's.
 
     Args:
         threads: of the block.
@@ -92,7 +92,7 @@ def shared_bytes(threads: int, longest: int) -> int:
     """
     tiles = threads * (STEPS + 1)
     line = 4 * (threads + 2)
-    return 4 * (tiles + line + STEPS + longest)
+    return (longest + tiles + line + STEPS) * 4
 
 
 def launch(kernel: str, batch: int, channels: int, height: int, width: int, gate_channels: int) -> Launch:

@@ -34,16 +34,18 @@ class ByNetwork:
         import torch
 
         from stpn.engine.device import inference
+        from stpn.engine.graphs import replayed
 
         picture = torch.from_numpy(padded(np.moveaxis(frame.rgb, 2, 0))[None])
         with inference(self._network) as device:
-            return self._network.features(picture.to(device))
+            return replayed(self._network.features, picture.to(device))
 
     def decide(self, sight: Sight, here: Tensor | None) -> tuple[Image, Image]:
         """See `Decider`."""
         import torch
 
         from stpn.engine.device import device_of, inference
+        from stpn.engine.graphs import replayed
         from stpn.engine.properties.mask_network import Observed, mask_of
 
         assert here is not None
@@ -64,7 +66,7 @@ class ByNetwork:
             )
             observed = Observed(seen, flow, before, key, here, *sight.memory)
             with inference(self._network):
-                made = self._network(observed)
+                made = replayed(self._network.forward, observed)
             masks.append(mask_of(made.odds)[0, 0, :height, :width].cpu().numpy())
             sure = np.minimum(sure, torch.sigmoid(made.sure)[0, 0, :height, :width].cpu().numpy())
         return np.stack(masks), sure

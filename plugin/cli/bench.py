@@ -23,8 +23,10 @@ Measures how good the methods are, and how fast.
 _SPEED_TEXT = """\
 Times, in turns within one run and after a check that values are right:
 
-operator   the propagation against a copy of as many bytes and against a plain loop over columns
-network    the paper's networks at 512 x 512, beside the paper's own times
+operator   the propagation against a copy of as many bytes and against a plain loop over columns; on a GPU with the
+           package triton, against the same written in Triton
+network    the paper's networks at 512 x 512, beside the paper's own times; on a GPU as CUDA graphs and kernel by
+           kernel; with --device tensorrt in an engine, copies to and from the GPU included
 method     a frame of flow and of aligned, its share of the motion between keys included; no files
 
 Pictures and weights of operator and network are random."""

@@ -47,7 +47,7 @@ def setup(parser: argparse.ArgumentParser) -> None:
     build = command("build", "build engines for sizes of plates", _BUILD)
     add = build.add_argument
     add("--size", nargs="+", default=["1920x1080"], metavar="WxH", help="width x height of plates (default: 1920x1080)")
-    add("--property", choices=("color", "hdr"), default="color", help="what is carried (default: color)")
+    add("--property", choices=("color", "hdr", "mask"), default="color", help="what is carried (default: color)")
     add("--method", choices=("aligned", "stpn"), default="aligned", help="whose network (default: aligned)")
     add("--weights", metavar="FILE", help="weights for the network (default: those that are shipped)")
     add("--fp32", action="store_true", help="compute everything in float32")
@@ -65,16 +65,15 @@ def run(args: argparse.Namespace) -> int:
 def _build(args: argparse.Namespace) -> int:
     from stpn.engine.backends.engine_build import EngineError, TensorRTMissing, find_machine
     from stpn.engine.backends.onnx_export import ExportError
-    from stpn.engine.properties.mask_network import MaskRefiner
     from stpn.plugin.networks import load_weights, weights_file
     from stpn.plugin.request import Request, RequestError
 
     sizes = _sizes(args.size)
     request = Request("", "", "", property=args.property, method=args.method, weights=args.weights)
     path = weights_file(request)
-    assert path is not None  # both methods have a network
+    if path is None:
+        raise RequestError(f"--method: expected aligned, whose network --property mask has, got {args.method}")
     network = load_weights(request, path)
-    assert not isinstance(network, MaskRefiner)  # that is of masks
     try:
         machine = find_machine()
     except TensorRTMissing as error:
@@ -99,7 +98,7 @@ def _build_one(
     from stpn.engine.backends.engine_build import make_engine, network_size, plan_engine
     from stpn.engine.backends.engine_cache import cache_folder, find
 
-    shown = network_size(args.method, height, width)
+    shown = network_size(network, height, width)
     plan = plan_engine(network, *shown, machine, half=not args.fp32, weights=weights)
     folder = cache_folder()
     path = find(folder, plan.key)

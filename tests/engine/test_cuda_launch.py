@@ -144,6 +144,7 @@ class Driver:
     def __init__(self, refuses: str = "") -> None:
         self.refuses = refuses
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
+        self.watcher: Any = lambda function, *arguments: None
 
     def __getattr__(self, function: str) -> Any:
         def call(*arguments: Any) -> int:
@@ -151,6 +152,7 @@ class Driver:
                 arguments[1]._obj.value = b"out of memory"
                 return 0
             self.calls.append((function, arguments))
+            self.watcher(function, *arguments)
             if function == "cuLaunchKernel":  # read what the driver would read, while it lives
                 kinds = [ctypes.c_uint64, ctypes.c_uint64, *[ctypes.c_int32] * 5, ctypes.c_uint64]
                 self.arguments = [t.from_address(a).value for t, a in zip(kinds, arguments[9], strict=True)]
@@ -169,7 +171,7 @@ def fake_driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
     monkeypatch.setattr(driver, "compiled", lambda architecture: architecture.encode())
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (9, 0))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream())
-    driver._Device.of.cache_clear()
+    driver._device.cache_clear()
     return fake
 
 
@@ -187,6 +189,27 @@ def test_what_the_driver_is_told(fake_driver: Driver) -> None:
     wanted = rules.launch("stpn_propagate_f32", 2, 3, 4, 5000, 1)
     assert sizes == [wanted.grid, 1, 1, wanted.block, 1, 1, wanted.shared, 77]
     assert fake_driver.arguments == [x.data_ptr(), gates.data_ptr(), 3, 4, 5000, 1, 1, out.data_ptr()]
+
+
+def test_planes_reach_the_kernel_in_their_order_whatever_the_layout_was(fake_driver: Driver) -> None:
+    """Convolutions of a GPU leave channels last."""
+    x = torch.arange(2.0 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    gates = torch.arange(2.0 * 4 * 3 * 4 * 5).reshape(2, 4, 1, 3, 4, 5)
+    turned = gates.flatten(1, 3).contiguous(memory_format=torch.channels_last).unflatten(1, (4, 1, 3))
+    seen = []
+
+    def reading(function: str, *arguments: Any) -> None:
+        if function == "cuLaunchKernel":
+            pointers = [ctypes.c_uint64.from_address(arguments[9][index]).value for index in (0, 1)]
+            for pointer, like in zip(pointers, (x, gates), strict=True):
+                memory = (ctypes.c_float * like.numel()).from_address(pointer)
+                seen.append(torch.tensor(list(memory)).reshape(like.shape))
+
+    fake_driver.watcher = reading
+    with torch.inference_mode():
+        out = cuda.propagate_cuda(x.contiguous(memory_format=torch.channels_last), turned)
+    assert [torch.equal(one, like) for one, like in zip(seen, (x, gates), strict=True)] == [True, True]
+    assert out.is_contiguous()
 
 
 def test_more_shared_memory_than_usual_is_asked_for(fake_driver: Driver) -> None:

@@ -23,6 +23,7 @@ from stpn.engine.backends import onnx_export  # noqa: E402
 from stpn.engine.backends.engine_build import network_size  # noqa: E402
 from stpn.engine.backends.onnx_export import (  # noqa: E402
     ALIGNED_OUTPUTS,
+    MASK_OUTPUTS,
     ExportError,
     digest_of,
     example_inputs,
@@ -35,7 +36,10 @@ from stpn.engine.network import NetworkConfig, SwitchableTPN  # noqa: E402
 from stpn.engine.observation import inputs  # noqa: E402
 from stpn.engine.propagation.gathering import gather  # noqa: E402
 from stpn.engine.propagation.reference import propagate_reference  # noqa: E402
-from stpn.engine.weights import load_aligned, load_network, shipped  # noqa: E402
+from stpn.engine.properties import mask_network  # noqa: E402
+from stpn.engine.properties.mask import MaskCarrier  # noqa: E402
+from stpn.engine.properties.mask_network import MaskRefiner, Observed  # noqa: E402
+from stpn.engine.weights import load_aligned, load_mask, load_network, shipped  # noqa: E402
 
 # of the largest value of an output: float32 differs by the order of sums alone
 FLOAT_TOLERANCE = 1e-4
@@ -94,6 +98,10 @@ def by_torch(network: nn.Module, planes: dict[str, Tensor]) -> dict[str, Any]:
         if isinstance(network, AlignedFusion):
             out = network(inputs(planes))
             return {name: getattr(out, attribute).numpy() for name, attribute in ALIGNED_OUTPUTS.items()}
+        if isinstance(network, MaskRefiner):
+            features = {name: network.features(planes[name]) for name in ("here", "before", "key")}
+            decided = network(Observed(**planes | features))
+            return {name: getattr(decided, name).numpy() for name in MASK_OUTPUTS}
         return {"carried": network(*planes.values()).numpy()}
 
 
@@ -113,6 +121,10 @@ def paper(name: str) -> Callable[[], SwitchableTPN]:
 
 def fusion(name: str) -> Callable[[], AlignedFusion]:
     return lambda: load_aligned(shipped(name))
+
+
+def refiner() -> MaskRefiner:
+    return load_mask(shipped("mask"))
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +147,8 @@ CASES = [
     pytest.param(fusion("aligned"), 32, 80, 1, id="color-aligned-32x80"),
     pytest.param(fusion("aligned"), 48, 16, 2, id="color-aligned-48x16-two"),
     pytest.param(fusion("hdr"), 32, 48, 1, id="hdr-aligned-32x48"),
+    pytest.param(refiner, 48, 32, 1, id="mask-48x32"),
+    pytest.param(refiner, 16, 16, 2, id="mask-16x16-two"),
 ]
 
 
@@ -152,6 +166,7 @@ def test_the_graph_gives_what_torch_gives(load: Callable[[], Any], height: int, 
         pytest.param(paper("color"), 33, 48, id="color-stpn-33x48"),
         pytest.param(fusion("aligned"), 32, 16, id="color-aligned-32x16"),
         pytest.param(fusion("hdr"), 16, 32, id="hdr-aligned-16x32"),
+        pytest.param(refiner, 16, 32, id="mask-16x32"),
     ],
 )
 def test_in_half_it_gives_nearly_that(load: Callable[[], Any], height: int, width: int) -> None:
@@ -197,10 +212,15 @@ def test_what_carries_a_property_does_not_see_that_a_graph_runs(small: Switchabl
     light = {n: np.ascontiguousarray(rng.random((40, 56), np.float32) * 100) for n in range(3)}
     keys = [Key(n, np.ascontiguousarray(rng.random((40, 56, 2), np.float32) * 60 - 30)) for n in (0, 2)]
     fusion = load_aligned(shipped("aligned"))
+    mask = refiner()
     models = {
-        network: export_onnx(network, *network_size(method, 40, 56))
-        for network, method in ((fusion, "aligned"), (small, "stpn"))
+        fusion: export_onnx(fusion, *network_size(fusion, 40, 56)),
+        small: export_onnx(small, *network_size(small, 40, 56)),
+        mask: export_onnx(mask, *network_size(mask, 24, 40)),
     }
+    matte = np.zeros((24, 40, 1), np.float32)
+    matte[6:18, 8:20] = 1
+    pictures = {n: rng.random((24, 40, 3), np.float32) for n in range(3)}
 
     def graph_of(network: Any) -> Any:
         evaluator = ReferenceEvaluator(models[network], new_ops=[Propagate, GatherDirections, Resize])
@@ -210,6 +230,7 @@ def test_what_carries_a_property_does_not_see_that_a_graph_runs(small: Switchabl
     for network, carrier in (
         (fusion, lambda one: AlignedCarrier(keys, light, [1], one)),
         (small, lambda one: NetworkCarrier(keys, light, one)),
+        (mask, lambda one: MaskCarrier([Key(0, matte)], pictures, [1], one)),
     ):
         with torch.autocast("cpu", enabled=False), pytest.MonkeyPatch.context() as patch:
             patch.setattr(device, "fast_bfloat16", lambda: False)
@@ -295,7 +316,8 @@ def test_inputs_are_those_of_the_network(small_fusion: AlignedFusion) -> None:
     hdr = AlignedFusion(AlignedConfig(observed=True, channels=3))
     assert list(example_inputs(hdr, 16, 16)) == [field.name for field in fields(Inputs)]
     assert list(example_inputs(small_fusion, 16, 16)) == [field.name for field in fields(Inputs)][:-2]
-    assert onnx_export.MULTIPLE == aligned._MULTIPLE
+    assert list(example_inputs(MaskRefiner(), 16, 16)) == [field.name for field in fields(Observed)]
+    assert onnx_export.MULTIPLE == aligned._MULTIPLE == mask_network.MULTIPLE
 
 
 def test_what_cannot_be_exported_says_why(small: SwitchableTPN, small_fusion: AlignedFusion) -> None:

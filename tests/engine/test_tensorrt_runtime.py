@@ -6,6 +6,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -320,6 +323,57 @@ def test_what_does_not_fit_is_named(stand_ins: StandIns, engine: Path, tmp_path:
         EngineRunner(engine)
 
 
+def test_a_frame_can_be_waited_for_before_it_is_taken(stand_ins: StandIns, engine: Path) -> None:
+    with EngineRunner(engine) as runner:
+        ticket = runner.submit({"x": np.full((2, 3), 2, np.float32)})
+        runner.wait(ticket)
+        assert stand_ins.done[-1] == "wait 0"
+        assert (runner.result(ticket)["y"] == 4).all()
+        with pytest.raises(RunError, match=r"^ticket 1: expected a frame in flight"):
+            runner.wait(ticket)
+
+
+class Crowded:
+    """Stands in for a runner of three slots whose frames are done when all three are there."""
+
+    def __init__(self) -> None:
+        self.all_there, self.within, self.taken = threading.Barrier(3, timeout=20), 0, 0
+
+    def alone(self) -> None:
+        self.within += 1
+        time.sleep(0.001)
+        assert self.within == 1, "two threads at once"
+        self.within -= 1
+
+    def submit(self, planes: dict[str, Any]) -> Any:
+        self.alone()
+        self.taken += 1
+        assert self.taken <= 3
+        return planes["x"]
+
+    def wait(self, ticket: Any) -> None:
+        self.all_there.wait()
+        if ticket == 5:
+            raise RunError("the GPU failed")
+
+    def result(self, ticket: Any) -> dict[str, Any]:
+        self.alone()
+        self.taken -= 1
+        return {"y": 2 * ticket}
+
+
+def test_threads_begin_frames_while_others_wait() -> None:
+    from stpn.engine.backends.tensorrt_network import shared
+
+    runner = Crowded()
+    run = shared(runner, 3)  # type: ignore[arg-type]
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(lambda x: run({"x": x})["y"], [0, 1, 2, 3, 4, 6])) == [0, 2, 4, 6, 8, 12]
+        failing = [pool.submit(run, {"x": x}) for x in (7, 8, 5)]
+        assert [future.exception() is None for future in failing] == [True, True, False]
+    assert runner.taken == 0
+
+
 def test_running_needs_no_torch() -> None:
     modules = "stpn.engine.backends.tensorrt_runtime, stpn.engine.backends.engine_cache"
     code = f"import sys, {modules}; print('torch' in sys.modules)"
@@ -342,29 +396,27 @@ def machine() -> Machine:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize(("half", "tolerance"), [(False, 1e-3), (True, 2e-2)], ids=["float32", "half"])
-@pytest.mark.parametrize(("weights", "height", "width"), [("color", 72, 100), ("aligned", 64, 96), ("hdr", 48, 64)])
+@pytest.mark.parametrize(
+    ("weights", "height", "width"), [("color", 72, 100), ("aligned", 64, 96), ("hdr", 48, 64), ("mask", 64, 96)]
+)
 def test_an_engine_gives_what_torch_gives(
     machine: Machine, tmp_path: Path, weights: str, height: int, width: int, half: bool, tolerance: float
 ) -> None:
     import torch
 
-    from stpn.engine.aligned_network import AlignedFusion
-    from stpn.engine.backends.onnx_export import ALIGNED_OUTPUTS, example_inputs
-    from stpn.engine.observation import inputs
-    from stpn.engine.weights import load_aligned, load_network, shipped
+    from stpn.engine.backends.onnx_export import _one_by_one, example_inputs
+    from stpn.engine.weights import load_aligned, load_mask, load_network, shipped
 
-    network: Any = (load_network if weights == "color" else load_aligned)(shipped(weights))
+    load: dict[str, Any] = {"color": load_network, "mask": load_mask}
+    network = load.get(weights, load_aligned)(shipped(weights))
     plan = plan_engine(network, height, width, machine, half=half, weights=weights)
     frames = [example_inputs(network, height, width, seed=seed) for seed in range(3)]
+    module, names = _one_by_one(network, list(frames[0]))
     with EngineRunner(make_engine(plan, tmp_path), slots=3) as runner:
         tickets = [runner.submit({name: plane.numpy() for name, plane in planes.items()}) for planes in frames]
         for planes, ticket in zip(frames, tickets, strict=True):
             got = runner.result(ticket)
             with torch.no_grad():
-                if isinstance(network, AlignedFusion):
-                    out = network(inputs(planes))
-                    wanted = {name: getattr(out, attribute) for name, attribute in ALIGNED_OUTPUTS.items()}
-                else:
-                    wanted = {"carried": network(*planes.values())}
-            for name, plane in wanted.items():
+                made = module(*planes.values())
+            for name, plane in zip(names, (made,) if isinstance(made, torch.Tensor) else made, strict=True):
                 assert np.abs(got[name] - plane.numpy()).max() <= tolerance * float(plane.abs().max()), name

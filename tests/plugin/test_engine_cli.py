@@ -105,6 +105,20 @@ def test_weights_of_another_network_are_refused(capsys: pytest.CaptureFixture[st
     assert "those of SwitchableTPN, not of AlignedFusion" in capsys.readouterr().err
 
 
+def test_masks_have_the_network_of_aligned(
+    stand_in: StandInBuild, capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    assert cli.main(["engine", "build", "--property", "mask", "--method", "stpn"]) == 2
+    assert capsys.readouterr().err == (
+        "stpn engine: --method: expected aligned, whose network --property mask has, got stpn\n"
+    )
+    assert cli.main(["engine", "build", "--property", "mask", "--size", "50x40"]) == 0
+    path = Path(capsys.readouterr().out.strip())
+    assert path.parent == folder
+    assert path.name.startswith("MaskRefiner-1x48x64-half-")
+    assert len(stand_in.built) == 1
+
+
 def test_an_engine_is_built_once(
     stand_in: StandInBuild, weights: Path, capsys: pytest.CaptureFixture[str], folder: Path
 ) -> None:
