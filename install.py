@@ -15,6 +15,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -218,12 +219,23 @@ def digest(*texts: str) -> str:
 
 
 def lock_lines(path: Path) -> list[str]:
-    """The pins of a lock and of the locks it includes."""
+    """The pins of a lock and of the locks it includes, those left out that are for other machines."""
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
-        pin = line.partition("#")[0].strip()
-        lines += lock_lines(path.parent / pin[3:].strip()) if pin.startswith("-r ") else [pin] * bool(pin)
+        pin, _, marker = (part.strip() for part in line.partition("#")[0].partition(";"))
+        if pin.startswith("-r "):
+            lines += lock_lines(path.parent / pin[3:].strip())
+        elif pin and (not marker or marker_holds(marker)):
+            lines.append(pin)
     return lines
+
+
+def marker_holds(marker: str) -> bool:
+    """Whether a pin is for this machine; of markers only NAME == "VALUE", joined by `and`, are known here."""
+    here = {"sys_platform": sys.platform, "platform_machine": platform.machine()}
+    here["python_version"] = "{}.{}".format(*sys.version_info[:2])
+    wanted = [re.fullmatch(r"(\w+) == \"([^\"]*)\"", one.strip()) for one in marker.split(" and ")]
+    return all(found is not None and here.get(found.group(1)) == found.group(2) for found in wanted)
 
 
 def plain_name(name: str) -> str:

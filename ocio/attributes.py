@@ -233,6 +233,12 @@ def _linear_space(config: Config, numbers: tuple[float, ...]) -> ColorSpaceInfo 
     return min(distances, key=lambda entry: entry[:3])[3] if distances else None
 
 
+def linear_primaries(config: Config, space: str) -> Primaries | None:
+    """Primaries of a scene-linear space by name, None for a space that is none or that the config cannot linearise."""
+    info = config.find(space)
+    return None if info is None else _linear_primaries(config, info)
+
+
 def _linear_primaries(config: Config, info: ColorSpaceInfo) -> Primaries | None:
     """Primaries of a scene-linear space, None for any other. Configs before OCIO 2 have no encodings: all are asked."""
     key = ("linear primaries", info.name)

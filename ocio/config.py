@@ -207,6 +207,8 @@ def _open(address: str, where: str, advice: str) -> Any:
             raise ColorError(f"expected an OCIO config file, got a folder: {where}; name the .ocio file in it")
         if not os.path.exists(address):
             raise ColorError(f"expected an OCIO config file, found nothing: {where}; {advice}")
+        if not os.path.isfile(address):  # to open a named pipe would wait for ever
+            raise ColorError(f"expected an OCIO config file, got something that is no file: {where}; {advice}")
         if not os.access(address, os.R_OK):
             raise ColorError(f"expected an OCIO config file, but it may not be read: {where}; {advice}")
 

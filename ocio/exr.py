@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,7 +21,7 @@ from stpn.ocio.exr_chunks import (
     read_tables,
     write_packed,
 )
-from stpn.ocio.exr_header import TILED, ExrHeader, HeaderError, read_header
+from stpn.ocio.exr_header import TILED, ExrHeader, HeaderError, channel_list, read_header
 from stpn.ocio.plate_info import ChannelInfo, RawAttribute, Window
 from stpn.ocio.quiet import silent_output
 
@@ -62,7 +62,20 @@ class ExrSource:
 
 def is_lossy(compression: str, channels: tuple[ChannelInfo, ...]) -> bool:
     """Return whether a compression changes pixels of any of these channels."""
+    if compression == "lj2k":
+        return bool(colors_of_lj2k(channels))
     return any(channel.pixel_type in LOSSY_TYPES.get(compression, ()) for channel in channels)
+
+
+def colors_of_lj2k(channels: Sequence[ChannelInfo]) -> frozenset[str]:
+    """Names of the channels that LJ2K may change: red, green and blue of a layer, which it mixes if of one type."""
+    layers: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for channel in channels:
+        layer, _, color = channel.name.rpartition(".")
+        if channel.pixel_type in ("half", "float") and color.casefold() in ("r", "g", "b", "red", "green", "blue"):
+            held = layers.setdefault((layer, channel.pixel_type), {})
+            held.setdefault(color[0].casefold(), []).append(channel.name)
+    return frozenset(name for held in layers.values() if len(held) == 3 for names in held.values() for name in names)
 
 
 def open_checked(file: BinaryIO, size: int) -> ExrSource:
@@ -76,8 +89,12 @@ def open_checked(file: BinaryIO, size: int) -> ExrSource:
     return ExrSource(header, read_tables(file, header))
 
 
-def read_exr(path: Path) -> tuple[ExrSource, list[Pixels]]:
+def read_exr(path: Path, *, keep_file: bool = False) -> tuple[ExrSource, list[Pixels]]:
     """Read all parts and channels.
+
+    Args:
+        path: The file.
+        keep_file: Keep its bytes in any case, so that chunks can be copied; else only where parts may stay as they are.
 
     Returns:
         What is needed to write the file again, and per part its channels, (H, W) in their own dtype.
@@ -93,8 +110,10 @@ def read_exr(path: Path) -> tuple[ExrSource, list[Pixels]]:
         for part, table in zip(source.header.parts, source.tables, strict=True):
             chunk_ranges(file, source.header, part, table)
         data = None
-        if len(source.header.parts) > 1 or any(
-            is_lossy(part.compression, part.channels) for part in source.header.parts
+        if (
+            keep_file
+            or len(source.header.parts) > 1
+            or any(is_lossy(part.compression, part.channels) for part in source.header.parts)
         ):
             file.seek(0)
             data = file.read(size)
@@ -203,14 +222,17 @@ def encoded_part(
     (part,) = encoded.header.parts
     ranges = chunk_ranges(buffer, encoded.header, part, encoded.tables[0])
     written = dict(attributes)
-    for name in ("channels", "compression"):
-        written[name] = part.attributes[name]
+    written["compression"] = part.attributes["compression"]
+    # A list that says the same stays as it was, the bytes that the format reserves included.
+    before = attributes["channels"].data
+    if before == b"\0" or channel_list(before, part.where) != part.channels:
+        written["channels"] = part.attributes["channels"]
     for name in ("dataWindow", "lineOrder", "tiles"):
         if name in attributes and attributes[name] != part.attributes.get(name):
             raise HeaderError(f"OpenEXR wrote another {name} than asked for")
     if "chunkCount" in written:
         written["chunkCount"] = RawAttribute("int", struct.pack("<i", len(ranges)))
-    return packed_part(memoryview(buffer.getvalue()), written, ranges)
+    return packed_part(buffer.getbuffer(), written, ranges)
 
 
 def _library_header(attributes: dict[str, RawAttribute], compression: str) -> dict[str, object]:

@@ -54,6 +54,10 @@ LAYOUTS = {
     "v3f": "<3f",
     "v3i": "<3i",
 }
+# of the elements of a vector: each becomes an object of its own, many times its bytes in the file
+MAXIMUM_STRINGS = 65536
+MAXIMUM_FLOATS = 1 << 20
+
 _NAMED_BYTES = {"compression": COMPRESSIONS, "lineOrder": LINE_ORDERS, "envmap": ENVIRONMENT_MAPS}
 _SEQUENCE_TYPES = {2: ("v2i", "v2f"), 3: ("v3i", "v3f"), 9: ("m33f", "m33f"), 16: ("m44f", "m44f")}
 
@@ -62,7 +66,7 @@ def split_strings(data: bytes) -> tuple[bytes, ...]:
     """Return the strings of a stringvector, each of which is preceded by its length.
 
     Raises:
-        ValueError: A length that is negative or reaches beyond the attribute.
+        ValueError: A length that is negative or reaches beyond the attribute; more than `MAXIMUM_STRINGS`.
     """
     strings = []
     position = 0
@@ -75,6 +79,8 @@ def split_strings(data: bytes) -> tuple[bytes, ...]:
             raise ValueError(f"a string of {length} bytes does not fit into the {len(data) - position} that are left")
         strings.append(data[position : position + length])
         position += length
+        if len(strings) > MAXIMUM_STRINGS:
+            raise ValueError(f"a string vector of more than {MAXIMUM_STRINGS} strings")
     return tuple(strings)
 
 
@@ -99,6 +105,8 @@ def check_attribute(type_name: str, data: bytes) -> None:
         split_strings(data)
     if type_name == "floatvector" and len(data) % 4:
         raise ValueError(f"a floatvector takes a multiple of 4 bytes, it has {len(data)}")
+    if type_name == "floatvector" and len(data) // 4 > MAXIMUM_FLOATS:
+        raise ValueError(f"a floatvector of more than {MAXIMUM_FLOATS} numbers")
     if type_name == "preview":
         if len(data) < 8:
             raise ValueError(f"a preview takes 8 bytes or more, it has {len(data)}")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from stpn.ocio.exr_header import LONG_NAMES, MAGIC, MULTIPART, ExrHeader, ExrPart, HeaderError
-from stpn.ocio.plate_info import MAXIMUM_PIXEL_BYTES, RawAttribute
+from stpn.ocio.plate_info import MAXIMUM_PIXEL_BYTES, UNSUSPICIOUS_BYTES, UNSUSPICIOUS_RATIO, RawAttribute
 
 SCAN_LINES = {
     "none": 1,
@@ -59,6 +59,12 @@ MAXIMUM_RATIO = {
 
 UNSUSPICIOUS_TILE_BYTES = 64 << 20
 
+# A chunk takes its memory several times over while it is decoded.
+UNSUSPICIOUS_CHUNK_BYTES = 64 << 20
+
+MAXIMUM_CHUNKS = 1 << 19
+"""Of all parts together: 16K x 16K in tiles of 32 x 32 twice."""
+
 
 @dataclass(frozen=True)
 class ChunkTable:
@@ -91,17 +97,20 @@ def check_sizes(header: ExrHeader) -> None:
     """Compare what the header claims with what the file can hold, without reading further.
 
     Raises:
-        HeaderError: More pixels than `MAXIMUM_PIXEL_BYTES`, more than the file can hold, or an incomplete offset table.
+        HeaderError: More pixels than `MAXIMUM_PIXEL_BYTES`, more than the file can hold or is likely to hold, more
+            chunks than `MAXIMUM_CHUNKS`, or an incomplete offset table.
     """
     claimed = 0
     possible = 0
     tables = 0
+    largest = 0
     for part in header.parts:
         pixels = part.width * part.height * part.pixel_bytes
         claimed += pixels
         possible += pixels // MAXIMUM_RATIO[part.compression]
         count = chunk_count(part)
         tables += 8 * count
+        largest = max(largest, chunk_place(part, 0)[1])
         tile = part.tile_size[0] * part.tile_size[1] * part.pixel_bytes
         if tile > max(pixels, UNSUSPICIOUS_TILE_BYTES):
             # OpenEXR takes memory for whole tiles, however little of them the picture covers.
@@ -126,6 +135,16 @@ def check_sizes(header: ExrHeader) -> None:
     if possible > left:
         raise HeaderError(
             f"claims {claimed} bytes of pixels ({size}), which the {left} bytes behind the header cannot hold: damaged"
+        )
+    if tables // 8 > MAXIMUM_CHUNKS:
+        raise HeaderError(
+            f"has {tables // 8} chunks ({size}), the limit is {MAXIMUM_CHUNKS}: write it with larger tiles"
+        )
+    backed = UNSUSPICIOUS_RATIO * left
+    if claimed > max(UNSUSPICIOUS_BYTES, backed) or largest > max(UNSUSPICIOUS_CHUNK_BYTES, backed):
+        raise HeaderError(
+            f"claims {claimed / 2**20:.0f} MiB of pixels ({size}) in {left} bytes, over {UNSUSPICIOUS_RATIO} times "
+            f"as many: damaged, or made to take memory; if it is neither, write it with the compression zip"
         )
 
 

@@ -8,11 +8,12 @@ Source: "OpenEXR File Layout", Academy Software Foundation.
 
 from __future__ import annotations
 
+import io
 import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from stpn.ocio.exr_attributes import COMPRESSIONS, LAYOUTS, check_attribute
+from stpn.ocio.exr_attributes import COMPRESSIONS, LAYOUTS, LINE_ORDERS, check_attribute
 from stpn.ocio.plate_info import ChannelInfo, RawAttribute, Window
 
 MAGIC = b"\x76\x2f\x31\x01"
@@ -23,7 +24,10 @@ PIXEL_BYTES = {"uint32": 4, "half": 2, "float": 4}
 MAXIMUM_HEADER_BYTES = 64 << 20
 MAXIMUM_PARTS = 1024
 MAXIMUM_CHANNELS = 4096
-MAXIMUM_COORDINATE = (1 << 30) - 1
+# of all parts together: each takes memory and time of its own, however few bytes it has in the file
+MAXIMUM_ALL_CHANNELS = 65536
+MAXIMUM_ALL_ATTRIBUTES = 16384
+MAXIMUM_COORDINATE = (1 << 30) - 2
 
 _REQUIRED = {
     "channels": "chlist",
@@ -40,6 +44,10 @@ _FIXED_TYPES = {**_REQUIRED, "name": "string", "type": "string", "chunkCount": "
 
 class HeaderError(Exception):
     """What is wrong with a header, without the path: `plate.inspect_plate` adds that."""
+
+
+class NotRewritable(HeaderError):
+    """The file is not damaged, but holds what cannot be written again whole; only a copy of its bytes is the same."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +92,10 @@ class ExrPart:
     @property
     def where(self) -> str:
         """How errors call this part."""
-        name = self.attributes.get("name")
-        return f"part {self.index}" + (f" ({name.data.decode('utf-8', 'replace')})" if name else "")
+        raw = self.attributes.get("name")
+        name = raw.data.decode("utf-8", "replace") if raw else ""
+        printable = "".join(letter if letter.isprintable() else "?" for letter in name[:255])
+        return f"part {self.index}" + (f" ({printable})" if raw else "")
 
 
 @dataclass(frozen=True)
@@ -135,15 +145,21 @@ class _Bytes:
         return data
 
     def name(self, limit: int, what: str) -> str:
-        letters = bytearray()
-        while (letter := self.take(1, what)) != b"\0":
-            letters += letter
+        room = min(limit + 1, self._size - self.position, MAXIMUM_HEADER_BYTES - self.position)
+        letters = self._file.read(max(room, 0))
+        end = letters.find(b"\0")
+        if end < 0:
+            self.position += len(letters)
             if len(letters) > limit:
                 raise HeaderError(f"{what} is longer than {limit} letters at byte {self.position}: damaged")
+            self.take(1, what)  # says why there is no more
+            raise HeaderError(f"{what} has no end at byte {self.position}: damaged")
+        self._file.seek(end + 1 - len(letters), io.SEEK_CUR)
+        self.position += end + 1
         try:
-            return letters.decode("utf-8")
+            return letters[:end].decode("utf-8")
         except UnicodeDecodeError:
-            raise HeaderError(f"{what} {bytes(letters)!r} is not UTF-8: damaged") from None
+            raise HeaderError(f"{what} {letters[:end]!r} is not UTF-8: damaged") from None
 
 
 def read_header(file: BinaryIO, size: int) -> ExrHeader:
@@ -168,11 +184,12 @@ def read_header(file: BinaryIO, size: int) -> ExrHeader:
     if flags & TILED and flags & (DEEP | MULTIPART):
         raise HeaderError("version field says both single-part tiles and deep or multipart: damaged")
     if flags & DEEP:
-        raise HeaderError("holds deep data, which cannot be rewritten whole: flatten it first")
+        raise NotRewritable("holds deep data, which cannot be rewritten whole: flatten it first")
     parts: list[ExrPart] = []
     limit = 255 if flags & LONG_NAMES else 31
     while True:
-        attributes = _read_attributes(source, limit, len(parts))
+        room = MAXIMUM_ALL_ATTRIBUTES - sum(len(part.attributes) for part in parts)
+        attributes = _read_attributes(source, limit, len(parts), room)
         if flags & MULTIPART and not attributes:
             break
         parts.append(_checked_part(len(parts), attributes, flags))
@@ -180,6 +197,8 @@ def read_header(file: BinaryIO, size: int) -> ExrHeader:
             break
         if len(parts) > MAXIMUM_PARTS:
             raise HeaderError(f"more than {MAXIMUM_PARTS} parts: damaged")
+        if sum(len(part.channels) for part in parts) > MAXIMUM_ALL_CHANNELS:
+            raise HeaderError(f"more than {MAXIMUM_ALL_CHANNELS} channels in all parts: damaged")
     if not parts:
         raise HeaderError("a multipart file without parts: damaged")
     names = [part.attributes["name"].data for part in parts if "name" in part.attributes]
@@ -188,7 +207,7 @@ def read_header(file: BinaryIO, size: int) -> ExrHeader:
     return ExrHeader(flags, tuple(parts), source.position, size)
 
 
-def _read_attributes(source: _Bytes, limit: int, part: int) -> dict[str, RawAttribute]:
+def _read_attributes(source: _Bytes, limit: int, part: int, room: int) -> dict[str, RawAttribute]:
     attributes: dict[str, RawAttribute] = {}
     while name := source.name(limit, f"an attribute name of part {part}"):
         type_name = source.name(limit, f"the type of attribute {name!r} of part {part}")
@@ -206,6 +225,8 @@ def _read_attributes(source: _Bytes, limit: int, part: int) -> dict[str, RawAttr
         except ValueError as error:
             raise HeaderError(f"part {part}, attribute {name!r}: {error}") from None
         attributes[name] = RawAttribute(type_name, data)
+        if len(attributes) > room:
+            raise HeaderError(f"more than {MAXIMUM_ALL_ATTRIBUTES} attributes: damaged")
     return attributes
 
 
@@ -217,9 +238,11 @@ def _checked_part(index: int, attributes: dict[str, RawAttribute], flags: int) -
         raise HeaderError(f"{where} lacks the attributes {', '.join(missing)}: damaged")
     data_window = _window(attributes["dataWindow"], f"{where}: the data window")
     display_window = _window(attributes["displayWindow"], f"{where}: the display window")
-    channels = _channel_list(attributes["channels"].data, where)
+    channels = channel_list(attributes["channels"].data, where)
     kind, tile_size = _kind(attributes, flags, where)
     compression = COMPRESSIONS[attributes["compression"].data[0]]
+    if kind == "scanline" and LINE_ORDERS[attributes["lineOrder"].data[0]] == "random":
+        raise HeaderError(f"{where} has scan lines in random order, which is for tiles alone: damaged")
     return ExrPart(index, attributes, channels, data_window, display_window, compression, kind, tile_size)
 
 
@@ -233,7 +256,7 @@ def _window(attribute: RawAttribute, what: str) -> Window:
 def _kind(attributes: dict[str, RawAttribute], flags: int, where: str) -> tuple[str, tuple[int, int]]:
     stated = attributes["type"].data.decode("utf-8", "replace") if "type" in attributes else None
     if stated in ("deepscanline", "deeptile"):
-        raise HeaderError(f"{where} holds deep data, which cannot be rewritten whole: flatten it first")
+        raise NotRewritable(f"{where} holds deep data, which cannot be rewritten whole: flatten it first")
     if stated not in (None, "scanlineimage", "tiledimage"):
         raise HeaderError(f"{where} is of the unknown type {stated!r}: damaged or from the future")
     tiled = stated == "tiledimage" if flags & MULTIPART else bool(flags & TILED)
@@ -248,17 +271,28 @@ def _kind(attributes: dict[str, RawAttribute], flags: int, where: str) -> tuple[
         raise HeaderError(f"{where}: tiles of {width} x {height}, mode {mode}, are impossible: damaged")
     if mode & 0xF:
         levels = ("", "mip-mapped", "rip-mapped")[mode & 0xF]
-        raise HeaderError(f"{where} is {levels}, its smaller levels cannot be rewritten: keep the full size only")
+        raise NotRewritable(f"{where} is {levels}, its smaller levels cannot be rewritten: keep the full size only")
     return "tiled", (width, height)
 
 
-def _channel_list(data: bytes, where: str) -> tuple[ChannelInfo, ...]:
+def channel_list(data: bytes, where: str) -> tuple[ChannelInfo, ...]:
+    """Return the channels of a `chlist`.
+
+    Args:
+        data: The attribute's bytes.
+        where: The part, for errors.
+
+    Raises:
+        HeaderError: It is damaged, or names channels that cannot be rewritten.
+    """
     channels: list[ChannelInfo] = []
     position = 0
     while data[position : position + 1] != b"\0":
         end = data.find(b"\0", position)
         if end < 0 or end + 17 > len(data):
             raise HeaderError(f"{where}: the channel list ends inside channel {len(channels)}: damaged")
+        if end - position > 255:
+            raise HeaderError(f"{where}: the name of channel {len(channels)} is longer than 255 bytes: damaged")
         try:
             name = data[position:end].decode("utf-8")
         except UnicodeDecodeError:
@@ -266,10 +300,12 @@ def _channel_list(data: bytes, where: str) -> tuple[ChannelInfo, ...]:
         pixel_type, linear, x_sampling, y_sampling = struct.unpack_from("<iB3x2i", data, end + 1)
         if not 0 <= pixel_type < len(PIXEL_TYPES):
             raise HeaderError(f"{where}: channel {name} is of the unknown pixel type {pixel_type}: damaged")
+        if linear > 1:
+            raise HeaderError(f"{where}: channel {name} has the flag {linear} where 0 or 1 belongs: damaged")
         if x_sampling < 1 or y_sampling < 1:
             raise HeaderError(f"{where}: channel {name} has the sampling {x_sampling} x {y_sampling}: damaged")
         if (x_sampling, y_sampling) != (1, 1):
-            raise HeaderError(
+            raise NotRewritable(
                 f"{where}: channel {name} is subsampled {x_sampling} x {y_sampling} (luminance-chroma), which cannot "
                 f"be rewritten: convert it to RGB first"
             )

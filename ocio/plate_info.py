@@ -14,12 +14,26 @@ MAXIMUM_PIXEL_BYTES = 8 << 30
 """Decoded size of one file above which it is refused: 8K with ten layers of RGBA float stays below."""
 
 
+# What a file may claim however small it is, and how often its own size beyond that. Pictures all of one value are real;
+# a whole machine's memory out of a few thousand bytes is not.
+UNSUSPICIOUS_BYTES = 768 << 20
+UNSUSPICIOUS_RATIO = 1500
+
+_LONGEST_LINE = 4000
+
+
+def one_line(text: str) -> str:
+    """Return a text as one printable line of bounded length, whatever names out of files it holds."""
+    line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+    return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 4]} ..."
+
+
 class PlateError(Exception):
     """A plate that cannot be read or written, in one line: what was expected, what was found, where, what to do."""
 
     def __init__(self, message: str) -> None:
         # Names out of damaged files can hold anything; a message is one printable line whatever they hold.
-        super().__init__("".join(letter if letter.isprintable() else "?" for letter in " ".join(message.split())))
+        super().__init__(one_line(message))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import stat
 from pathlib import Path
 from types import MappingProxyType
 
@@ -12,18 +13,24 @@ from stpn.ocio.exr_header import MAGIC, ExrPart, HeaderError
 from stpn.ocio.plate_info import PartInfo, PlateError, PlateInfo, RawAttribute
 from stpn.ocio.plate_pixels import Plate
 
+_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+
 FORMATS = {".exr": "exr", ".sxr": "exr", ".mxr": "exr", **raster.FORMATS}
 
 
 def _recognized(path: Path) -> str:
     """Return the format of a file from its extension and first bytes, which must agree."""
     try:
+        # Before it is opened: that alone would wait for ever at a named pipe.
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise PlateError(f"{path}: expected a picture file, found {_KINDS.get(stat.S_IFMT(mode), 'a device')}")
         with path.open("rb") as file:
             head = file.read(4)
-    except IsADirectoryError:
-        raise PlateError(f"{path}: expected a picture file, found a folder") from None
     except FileNotFoundError:
         raise PlateError(f"{path}: no such file") from None
+    except ValueError as error:
+        raise PlateError(f"{path}: expected the name of a file: {error}") from None
     except OSError as error:
         raise PlateError(f"{path}: cannot be read: {error.strerror or error}") from None
     if not head:

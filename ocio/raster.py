@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from stpn.ocio.memory_file import through_memory
 from stpn.ocio.plate_info import MAXIMUM_PIXEL_BYTES, ChannelInfo, PartInfo, PlateError, PlateInfo
+from stpn.ocio.raster_limits import refuse_claim, refuse_hidden_work
+from stpn.ocio.raster_seal import complete_bytes, reserve
 
 Array = np.ndarray[Any, Any]
 
@@ -58,6 +61,7 @@ _MAXIMUM_RATIO = {"dpx": 200, "tiff": 3000, "png": 2200, "hdr": 256, "jpeg": 200
 def _opened(path: Path, format_name: str) -> Any:
     import OpenImageIO as oiio
 
+    refuse_hidden_work(path, format_name)
     hints = oiio.ImageSpec()
     # Alpha and color come as they lie in the file: neither multiplied nor converted.
     for name in ("oiio:UnassociatedAlpha", "oiio:RawColor", "dpx:RawColor"):
@@ -83,6 +87,7 @@ def _checked(path: Path, format_name: str, picture: Any) -> tuple[Any, PlateInfo
         )
     if claimed > size * _MAXIMUM_RATIO[format_name]:
         raise PlateError(f"{path}: claims {claimed} bytes of pixels ({shape}), which {size} bytes cannot hold: damaged")
+    refuse_claim(path, claimed, size, shape)
     if picture.seek_subimage(1, 0) or picture.seek_subimage(0, 1):
         raise PlateError(f"{path}: holds several pictures or levels, which cannot be rewritten whole: keep one")
     picture.seek_subimage(0, 0)
@@ -182,6 +187,9 @@ def write_raster(
     source_type: str,
     source_spec: Any = None,
     attributes: Mapping[str, object] | None = None,
+    made_of: str | None = None,
+    bits: int | None = None,
+    unassociated_alpha: bool = True,
 ) -> list[str]:
     """Write a picture.
 
@@ -192,13 +200,17 @@ def write_raster(
             stores their type, else as 0..1 values.
         source_type: Pixel type of the plate the channels came from, kept if the format stores it.
         source_spec: From `read_raster`, with the metadata to carry over.
-        attributes: Metadata to add or replace.
+        attributes: Metadata to add or replace; a pair of an OpenImageIO type and a value where the type matters.
+        made_of: Of `stpn.ocio.digest`, what the file is made of; what the plate said is left out.
+        bits: Significant bits of integers; None: those of the source, else all of the type.
+        unassociated_alpha: Whether alpha does not multiply the color; TIFF says so in the file.
 
     Returns:
         Notes for the log: what rounding and clipping did.
 
     Raises:
         PlateError: The format cannot store it.
+        OSError: The file cannot be written.
     """
     import OpenImageIO as oiio
 
@@ -214,6 +226,8 @@ def write_raster(
     spec.channelnames = names
     spec.alpha_channel = names.index("A") if "A" in names else -1
     dtype = DTYPES[pixel_type]
+    if bits is not None:
+        spec.attribute("oiio:BitsPerSample", bits)
     bits = min(spec.get_int_attribute("oiio:BitsPerSample", dtype.itemsize * 8), dtype.itemsize * 8)
     notes: list[str] = []
     columns = []
@@ -235,15 +249,28 @@ def write_raster(
     if format_name == "jpeg":
         notes.append("JPEG: stored lossily, quality 98")
         spec.attribute("Compression", "jpeg:98")
-    spec.attribute("oiio:UnassociatedAlpha", 1)
+    spec.attribute("oiio:UnassociatedAlpha", int(unassociated_alpha))
     spec.attribute("oiio:RawColor", 1)
+    if pixel_type == "half":
+        spec.attribute("tiff:half", 1)  # OpenImageIO would write float
     for name, value in (attributes or {}).items():
-        spec.attribute(name, value)
-    output = oiio.ImageOutput.create(str(path))
-    if output is None or not output.open(str(path), spec):
-        reason = output.geterror() if output is not None else oiio.geterror()
-        raise PlateError(f"{path}: cannot write channels {', '.join(names)} as {format_name.upper()}: {reason}")
-    written = output.write_image(np.ascontiguousarray(np.stack(columns, axis=-1)))
-    if not (output.close() and written):
-        raise PlateError(f"{path}: cannot write it as {format_name.upper()}: {output.geterror()}")
+        typed = value if isinstance(value, tuple) and isinstance(value[0], oiio.TypeDesc) else (value,)
+        spec.attribute(name, *typed)
+    no_place = reserve(spec, format_name, made_of)
+    if no_place is not None:
+        known = f"{format_name.upper()}: does not say what made it, since {no_place}"
+        notes.append(f"{known}: --skip-existing makes it again")
+        made_of = None
+    if spec.getattribute("DateTime") is None:
+        spec.attribute("DateTime", "")  # a TIFF would say when it was written, and no two runs would write the same
+    with through_memory(path, lambda data: complete_bytes(data, made_of)) as place:
+        output = oiio.ImageOutput.create(format_name)
+        if output is None or not output.open(str(place), spec):
+            reason = output.geterror() if output is not None else oiio.geterror()
+            raise PlateError(f"{path}: cannot write channels {', '.join(names)} as {format_name.upper()}: {reason}")
+        written = output.write_image(np.ascontiguousarray(np.stack(columns, axis=-1)))
+        if not (output.close() and written):
+            raise PlateError(f"{path}: cannot write it as {format_name.upper()}: {output.geterror()}")
+        if place == path:
+            read_raster(path, format_name)
     return notes

@@ -12,8 +12,10 @@ MAXIMUM_FRAMES = 1_000_000
 
 _TOKEN = re.compile(r"#+|@+|%0?\d*d|\$F\d*")
 _UNSUPPORTED_TOKEN = re.compile(r"<UDIM>|<FRAME>|%\(UDIM\)d|\?{2,}", re.IGNORECASE)
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
 _ITEM = re.compile(r"(?P<first>-?\d+)(?:-(?P<last>-?\d+)(?:x(?P<step>-?\d+))?)?")
 _MAXIMUM_DIGITS = 9
+_MAXIMUM_PADDING = 64
 
 
 class SequenceError(ValueError):
@@ -41,6 +43,10 @@ class Sequence:
         from fileseq.filesequence import FileSequence
 
         self.pattern = str(pattern)
+        control = _CONTROL.search(self.pattern)
+        if control is not None:
+            # What is printed of a name goes to terminals and to farms, which take orders from the lines they read.
+            raise SequenceError(f"{self.pattern!r}: expected a name without {control.group()!r}: rename the files")
         folder = Path(self.pattern).parent
         name = Path(self.pattern).name
         tokens = _TOKEN.findall(name)
@@ -53,6 +59,9 @@ class Sequence:
             raise SequenceError(f"{self.pattern}: expected one frame token, found {' and '.join(tokens)}: keep one")
         if _TOKEN.search(str(folder)):
             raise SequenceError(f"{self.pattern}: expected the frame token in the file name, found one in the folder")
+        digits = re.sub(r"[^0-9]", "", tokens[0])
+        if len(tokens[0]) > _MAXIMUM_PADDING or (digits and int(digits) > _MAXIMUM_PADDING):
+            raise SequenceError(f"{self.pattern}: expected a frame number of up to {_MAXIMUM_PADDING} digits")
         before, after = name.split(tokens[0])
         # fileseq decides what a token means; the rest of the name, in which it would look for ranges, is kept from it.
         self._files: Any = FileSequence(f"frame.{tokens[0]}.file", pad_style=PAD_STYLE_HASH1)
@@ -69,7 +78,11 @@ class Sequence:
         return self._folder / f"{self._before}{number}{self._after}"
 
     def frames(self) -> list[int]:
-        """Return the frames that are on disk, sorted; holes are simply not there. A folder that is missing has none."""
+        """Return the frames that are on disk, sorted; holes are simply not there. A folder that is missing has none.
+
+        Raises:
+            SequenceError: The folder cannot be read.
+        """
         found = (self._frame_of(name) for name in self._names())
         return sorted(frame for frame in found if frame is not None)
 
@@ -90,6 +103,8 @@ class Sequence:
             return [entry.name for entry in self._folder.iterdir() if not entry.is_dir()]
         except (FileNotFoundError, NotADirectoryError):
             return []
+        except OSError as error:
+            raise SequenceError(f"{self.pattern}: its folder cannot be read: {error.strerror or error}") from None
 
     def _number_in(self, name: str) -> str | None:
         if len(name) <= len(self._before) + len(self._after):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from stpn.ocio.atomic import written_whole
 from stpn.ocio.sequence import Sequence
-from stpn.plugin.request import Request, RequestError
+from stpn.plugin.request import Request, RequestError, one_line
 
 if TYPE_CHECKING:
     from stpn.engine.aligned_network import AlignedFusion
@@ -67,7 +68,13 @@ def options_of(request: Request) -> dict[str, str]:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file's content, hexadecimal."""
+    """SHA-256 of a file's content, hexadecimal.
+
+    Raises:
+        OSError: it cannot be read, or is no file.
+    """
+    if path.exists() and not path.is_file():  # to open a named pipe would wait for ever
+        raise OSError(errno.EINVAL, "it is no file", str(path))
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -83,6 +90,8 @@ def read_record(path: Path) -> Record | None:
     if not path.exists():
         return None
     try:
+        if not path.is_file():
+            raise ValueError("no file")  # to open a named pipe would wait for ever
         with safe_open(path, "pt") as file:
             said = json.loads((file.metadata() or {})["adaptation"])
         held = {int(frame): [math.nan if n is None else float(n) for n in f] for frame, f in said["held_aside"].items()}
@@ -96,10 +105,13 @@ def read_record(path: Path) -> Record | None:
             {frame: after for frame, (_, after) in held.items()},
             said["verdict"] == "kept",
         )
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (
+        OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError
+    ) as error:  # fmt: skip
+        reason = one_line(str(error) or type(error).__name__)[:200]
         raise RequestError(
-            f"{path}: expected weights that --adapt wrote, since it writes there, got another file "
-            f"({str(error).splitlines()[0]}); move it away or name another --output"
+            f"{path}: expected weights that --adapt wrote, since it writes there, got another file ({reason}); move it "
+            "away or name another --output"
         ) from error
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stpn.ocio.plate import PlateError, PlateInfo, inspect_plate
 from stpn.ocio.sequence import Sequence as Files
+from stpn.ocio.sequence import SequenceError
 from stpn.plugin.footage import color_part
 from stpn.plugin.request import RequestError, first_of, listed
 
@@ -18,7 +19,10 @@ def frames_there(files: Files, what: str) -> list[int]:
     Raises:
         RequestError: there are none.
     """
-    found = files.frames()
+    try:
+        found = files.frames()
+    except SequenceError as error:
+        raise RequestError(str(error)) from error
     if not found:
         like = files.closest_pattern()
         hint = f"did you mean {like}?" if like else "give the pattern of files that exist"

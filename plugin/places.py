@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from stpn.ocio.sequence import Sequence
 from stpn.plugin.request import RequestError
+
+# what file systems allow
+_LONGEST_NAME = 255
 
 
 def refuse_places(
@@ -42,6 +46,7 @@ def refuse_places(
         if there is not None:
             problems.append(f"{option} {files.pattern}: expected a place of its own, got that of {there}")
         taken.update(dict.fromkeys(places, option))
+        problems += _obstacles(option, files, frames, inputs if there is None else {})
         folder = existing_folder(Path(files.pattern))
         if not writable(folder):
             problems.append(f"{option} {files.pattern}: expected a folder that can be written, {folder} cannot")
@@ -50,9 +55,10 @@ def refuse_places(
 
 
 def existing_folder(path: Path) -> Path:
-    """The nearest folder above a path that is there."""
+    """The nearest thing above a path that is there: a folder, or what stands in the way of one, such as a dangling
+    link."""
     folder = path.parent
-    while not folder.exists():
+    while not os.path.lexists(folder):
         folder = folder.parent
     return folder
 
@@ -60,6 +66,37 @@ def existing_folder(path: Path) -> Path:
 def writable(folder: Path) -> bool:
     """Whether files can be made in a folder."""
     return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+
+
+def _obstacles(
+    option: str, files: Sequence, frames: Iterable[int], inputs: Mapping[str, tuple[Sequence, list[int]]]
+) -> list[str]:
+    """What is wrong with things that lie where results go: the first of each kind."""
+    found: dict[str, str] = {}
+    there: dict[tuple[int, int], Path] = {}
+    for path in map(files.path, frames):
+        if len(os.fsencode(path.name)) > _LONGEST_NAME:
+            found.setdefault("name", f"expected a name of up to {_LONGEST_NAME} bytes, got {path.name}")
+            continue
+        try:
+            state = path.stat()
+        except OSError:
+            continue  # nothing is there, or a link to nothing, which a result takes the place of
+        if not stat.S_ISREG(state.st_mode):
+            kind = "a folder" if stat.S_ISDIR(state.st_mode) else "something that is no file"
+            found.setdefault(kind, f"expected a file or nothing at {path}, found {kind}; move it away")
+        there[(state.st_dev, state.st_ino)] = path
+    # one file by two names: a link, or a file system to which large and small letters are the same
+    for role, (sources, on_disk) in inputs.items() if there else ():
+        for source in map(sources.path, on_disk):
+            try:
+                state = source.stat()
+            except OSError:
+                continue
+            same = there.get((state.st_dev, state.st_ino))
+            if same is not None:
+                found.setdefault("same", f"expected a place of its own, {same} is {source} of {role} by another name")
+    return [f"{option} {files.pattern}: {problem}" for problem in found.values()]
 
 
 def _places(files: Sequence, frames: Iterable[int]) -> list[str]:

@@ -36,6 +36,7 @@ _COPIES = 4
 # of the machine's memory, what pictures may take
 _MEMORY_PART = 0.4
 _GUESS_GIB = 8.0
+_MOST_DIGITS = 15
 # when memory runs out, this process goes first: a host can go on without it, and start another
 _OOM_SCORE = "500"
 
@@ -267,4 +268,4 @@ def _machine_memory() -> float:
 def _number(name: str, default: float) -> int:
     """A whole number from the environment."""
     text = os.environ.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() else int(default)
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else int(default)

@@ -24,7 +24,7 @@ from stpn.plugin.live_pictures import PictureInfo
 from stpn.plugin.live_render import Renderer
 from stpn.plugin.node import for_people
 from stpn.plugin.reading import Cancelled, RenderError
-from stpn.plugin.request import RequestError
+from stpn.plugin.request import RequestError, one_line
 from stpn.plugin.worker_memory import FullError, SharedMemory, Slot, Store
 from stpn.plugin.worker_messages import PROTOCOL, Message, MessageError, message, receive, send
 
@@ -34,6 +34,9 @@ _log = logging.getLogger(__name__)
 
 HEARTBEAT = 0.5
 """Seconds between two signs of life during a job."""
+
+# of one client, those that were cancelled and go on for a moment included
+_MOST_UNDER_WAY = 4
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ class Connection:
         self._sock, self._shared, self._busy = sock, shared, busy
         self._sending, self._answering = threading.Lock(), threading.Lock()
         self._work: _Work | None = None
+        self._under_way: list[_Work] = []
         self._result: Slot | None = None
         self.client = ""
 
@@ -117,7 +121,7 @@ class Connection:
         said, _ = receive(self._sock)
         if said is None:
             return False
-        self.client = (said.one("client") or "a client")[:80]
+        self.client = one_line((said.one("client") or "a client")[:80])
         if said.verb != "hello" or said.one("protocol") != str(PROTOCOL):
             reason = f"expected hello of protocol {PROTOCOL}, got {said.verb} {said.one('protocol')}; install again"
             self._send(message("refused", ("reason", reason)))
@@ -135,7 +139,9 @@ class Connection:
             if work is not None and not work.answered:
                 raise MessageError("job: expected one at a time, got another before the first was answered")
             self._release()
+            self._wait_for_room()
             self._work = _Work()
+            self._under_way.append(self._work)
             threading.Thread(target=self._do, args=(self._work, said), name="stpn-job", daemon=True).start()
             threading.Thread(target=self._beat, args=(self._work,), name="stpn-heartbeat", daemon=True).start()
         elif said.verb == "filled" and work is not None:
@@ -148,6 +154,12 @@ class Connection:
             self._release()
         elif said.verb not in ("filled", "cancel"):
             raise MessageError(f"expected job, filled, cancel or release, got {said.verb}")
+
+    def _wait_for_room(self) -> None:
+        """Waits while too many jobs that were cancelled have not noticed yet: each holds threads and memory."""
+        self._under_way = [work for work in self._under_way if not work.ended.is_set()]
+        while len(self._under_way) >= _MOST_UNDER_WAY:
+            self._under_way.pop(0).ended.wait()
 
     def _do(self, work: _Work, said: Message) -> None:
         """Does a job, and answers unless that was done."""
@@ -217,7 +229,10 @@ class Connection:
             held.append(slot)
             slots[name] = slot
         if missing:
-            self._send(message("need", *(("picture", f"{name} {slot.offset}") for name, slot in missing.items())))
+            try:
+                self._send(message("need", *(("picture", f"{name} {slot.offset}") for name, slot in missing.items())))
+            except OSError:
+                raise Cancelled from None  # the client has gone, which `serve` notices
             work.filled.wait()
             if work.cancelled.is_set():
                 raise Cancelled

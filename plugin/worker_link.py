@@ -28,7 +28,7 @@ TYPES: dict[str, np.dtype[Any]] = {
 """What the protocol calls numbers, and what numpy does."""
 
 _SILENCE = os.environ.get("STPN_WORKER_SILENCE", "")
-SILENCE_SECONDS = float(_SILENCE) if _SILENCE.isascii() and _SILENCE.isdigit() else 30.0
+SILENCE_SECONDS = float(_SILENCE) if _SILENCE.isascii() and _SILENCE.isdigit() and len(_SILENCE) < 7 else 30.0
 """After so long without a word the worker is taken for dead."""
 POLL_SECONDS = 0.1
 """How often `cancelled` is asked while the worker works."""

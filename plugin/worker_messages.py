@@ -105,7 +105,7 @@ def decode(text: bytes) -> Message:
     for row in rows:
         name, space, value = row.partition(" ")
         if not space:
-            raise MessageError(f"{verb[:40]}: expected lines of a name, a space and a value, got {row[:40]!r}")
+            raise MessageError(f"{verb[:40]!r}: expected lines of a name, a space and a value, got {row[:40]!r}")
         lines.append((_word(name, "a name"), _ESCAPED.sub(_unescape, value)))
     return Message(_word(verb, "a verb"), tuple(lines))
 

@@ -242,6 +242,22 @@ def test_only_what_changed_is_installed_again(install: ModuleType, root: Path, c
     assert runner.pip_calls() == []
 
 
+@pytest.mark.parametrize(
+    ("marker", "here"),
+    [
+        (f'sys_platform == "{sys.platform}"', True),
+        (f'sys_platform == "{sys.platform}" and python_version == "2.7"', False),
+        ('platform_machine == "abacus"', False),
+        ('implementation_name == "cpython"', False),
+        ('sys_platform != "amiga"', False),
+    ],
+)
+def test_pins_for_other_machines_are_not_missed(install: ModuleType, root: Path, marker: str, here: bool) -> None:
+    lock = root / "requirements/test.txt"
+    lock.write_text(f"{lock.read_text()}fuzzer==3.0.0; {marker}\n")
+    assert ("fuzzer==3.0.0" in install.lock_lines(lock)) == here
+
+
 def test_failed_installation_is_tried_again(install: ModuleType, root: Path) -> None:
     assert install.main(["demo"], root=root, runner=StandIn(root, fail={"--editable": ["ERROR: no"]})) == 1
     runner = StandIn(root)

@@ -186,7 +186,7 @@ def _listed(file: Path, prop: str, data: Path) -> list[Path]:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ClipError(f"{file}: expected a JSON list of sources, found nothing") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ClipError(f"{file}: expected a JSON list of sources, it cannot be read: {error}") from error
     listed = content.get(prop) if isinstance(content, dict) else None
     if not isinstance(listed, list) or not listed or not all(isinstance(item, str) for item in listed):

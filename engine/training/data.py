@@ -164,7 +164,7 @@ class DataFolders:
                 excluded += [
                     each for names in (lists.values() if isinstance(lists, dict) else [lists]) for each in names
                 ]
-            except (OSError, ValueError, TypeError) as error:
+            except (OSError, ValueError, TypeError, RecursionError) as error:
                 raise DataError(f"exclude_lists: expected JSON lists of sources in {path}, got: {error}") from error
         if not all(isinstance(pattern, str) and pattern for pattern in excluded):
             raise DataError(

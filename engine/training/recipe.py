@@ -40,6 +40,10 @@ __all__ = [
     "shipped_recipes",
 ]
 
+_LONGEST = 1 << 16
+# the time that tomllib takes for a key of many dots grows with their square, and a key ends with its line
+_LONGEST_LINE = 1 << 12
+
 
 @dataclass(frozen=True)
 class DataChoice:
@@ -174,9 +178,14 @@ def parse_recipe(text: str, origin: str) -> Recipe:
     Raises:
         RecipeError: no TOML, unknown or missing keys, values of another type or out of range.
     """
+    if len(text) > _LONGEST:
+        raise RecipeError(f"{origin}: expected a recipe of up to {_LONGEST} letters, got {len(text)}")
+    longest = max(map(len, text.splitlines()), default=0)
+    if longest > _LONGEST_LINE:
+        raise RecipeError(f"{origin}: expected lines of up to {_LONGEST_LINE} letters, got one of {longest}")
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # some numbers are too long for Python, some tables too deep
         raise RecipeError(f"{origin}: expected TOML, got: {error}") from error
     recipe = read_table(Recipe, table, origin)
     stages = tuple(replace(stage, origin=f"{origin}: stage {stage.name!r}") for stage in recipe.stages)
@@ -192,6 +201,10 @@ def load_recipe(path: Path) -> Recipe:
         RecipeError: as `parse_recipe`, or the file cannot be read.
     """
     try:
+        if path.is_file() and path.stat().st_size > 4 * _LONGEST:
+            raise RecipeError(f"{path}: expected a recipe of up to {_LONGEST} letters, got {path.stat().st_size} bytes")
+        if path.exists() and not path.is_file():  # to open a named pipe would wait for ever
+            raise RecipeError(f"{path}: expected a recipe (TOML), got something that is no file")
         return parse_recipe(path.read_text(encoding="utf-8"), path.name)
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: expected a recipe (TOML), got: {error}") from error

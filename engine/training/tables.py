@@ -14,8 +14,17 @@ Table = TypeVar("Table")
 _WORDS: dict[object, str] = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
 
 
+_LONGEST = 1000
+_LARGEST = 2**53
+
+
 class RecipeError(Exception):
     """A recipe cannot be followed; the message says which file and key, what was expected and what was found."""
+
+    def __init__(self, message: str) -> None:
+        # keys and values of a file can be anything; a message is one printable line of bounded length
+        line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(message.split()))
+        super().__init__(line if len(line) <= _LONGEST else f"{line[: _LONGEST - 4]} ...")
 
 
 def read_table(kind: type[Table], table: Mapping[str, object], where: str) -> Table:
@@ -54,8 +63,11 @@ def _value(hint: Any, value: object, where: str, key: str) -> object:
         return tuple(_value(item, each, where, f"{key}[{index}]") for index, each in enumerate(value))
     if dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, dict):
         return read_table(hint, value, f"{where}: {key}")
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST:
         return float(value)
+    # beyond it not every whole number is a float; NaN and infinity are above, too
+    if isinstance(value, int | float) and not abs(value) <= _LARGEST:
+        raise RecipeError(f"{where}: {key}: expected {_expected(hint)} of up to 2**53, got {str(value)[:40]}")
     if not _fits(hint, value):
         raise RecipeError(f"{where}: {key}: expected {_expected(hint)}, got {value!r}")
     return types.MappingProxyType(value) if isinstance(value, dict) else value

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from stpn.engine.weights.checks import checked_sizes, numbers_in, one_line, refuse_no_file, refuse_other_tensors
+
 if TYPE_CHECKING:
     from stpn.engine.aligned_network import AlignedFusion
     from stpn.engine.network import SwitchableTPN
@@ -40,11 +42,10 @@ def shipped(name: str) -> Path:
         WeightsError: there are none of that name; the message lists what there is.
     """
     folder = Path(__file__).parent
-    path = folder / f"{name}.safetensors"
-    if not path.is_file():
-        found = sorted(p.stem for p in folder.glob("*.safetensors"))
-        raise WeightsError(f"no shipped weights for {name!r}: expected one of {found}")
-    return path
+    found = {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+    if name not in found:
+        raise WeightsError(f"no shipped weights for {name!r}: expected one of {list(found)}")
+    return found[name]
 
 
 def save_network(
@@ -67,11 +68,13 @@ def kind_of(path: Path) -> str:
     from safetensors import SafetensorError, safe_open
 
     try:
+        refuse_no_file(path)
         with safe_open(path, "pt") as file:
-            return str((file.metadata() or {}).get("network", "SwitchableTPN"))
-    except (OSError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise WeightsError(f"{path}: expected weights of this version in safetensors, got: {reason}") from error
+            return one_line((file.metadata() or {}).get("network", "SwitchableTPN"))
+    except (OSError, ValueError, SafetensorError) as error:
+        raise WeightsError(
+            f"{path}: expected weights of this version in safetensors, got: {one_line(error)}"
+        ) from error
 
 
 def load_network(path: Path) -> SwitchableTPN:
@@ -115,19 +118,26 @@ def load_mask_segmentation(path: Path) -> MaskSegmentation:
 
 
 def _load(path: Path, kind: type[Network], config: type[Any]) -> Network:
+    import torch
     from safetensors import SafetensorError, safe_open
 
     try:
+        refuse_no_file(path)
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
+            found = metadata.get("network", "SwitchableTPN")
+            if found != kind.__name__:
+                raise ValueError(f"those of {found}, not of {kind.__name__}")
+            # made before its tensors are read, and only as large as they are: the sizes may be made up
+            network = kind(checked_sizes(config, json.loads(metadata["config"]), numbers_in(file)))
+            refuse_other_tensors(file, network.state_dict())
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        found = metadata.get("network", "SwitchableTPN")
-        if found != kind.__name__:
-            raise ValueError(f"those of {found}, not of {kind.__name__}")
-        sizes = {name: tuple(v) if isinstance(v, list) else v for name, v in json.loads(metadata["config"]).items()}
-        network = kind(config(**sizes))
+        broken = next((name for name, value in state.items() if not torch.isfinite(value).all()), None)
+        if broken is not None:
+            raise ValueError(f"NaN or infinite numbers in {broken}")
         network.load_state_dict(state)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise WeightsError(f"{path}: expected weights of this version in safetensors, got: {reason}") from error
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise WeightsError(
+            f"{path}: expected weights of this version in safetensors, got: {one_line(error)}"
+        ) from error
     return network.eval()

@@ -37,7 +37,15 @@ class Placed:
 
 
 def conf() -> str:
-    """What a plugin must know of this installation; see `docs/worker.md`."""
+    """What a plugin must know of this installation; see `docs/worker.md`.
+
+    Raises:
+        PlaceError: the interpreter's path cannot stand in a line.
+    """
+    if not sys.executable.isprintable() or sys.executable != sys.executable.strip():
+        raise PlaceError(
+            f"{sys.executable!r}: expected a path of Python without line breaks and the like; move stpn elsewhere"
+        )
     return f"python {sys.executable}\nname {installation_name()}\n"
 
 
@@ -112,7 +120,7 @@ def noted() -> list[Placed]:
     try:
         found = json.loads((Path(sys.prefix) / _NOTE).read_text(encoding="utf-8"))
         return [Placed(one["host"], Path(one["folder"])) for one in found if one["host"] in HOSTS]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
 
 
