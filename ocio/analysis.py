@@ -45,6 +45,11 @@ def _reference(config: Config) -> tuple[str, bool]:
     return config.scene_linear().name, False
 
 
+def reference_space(config: Config) -> str:
+    """Name of the space that `Analysis.to_reference` leads to."""
+    return _reference(config)[0]
+
+
 def _operations(config: Config, source: str, target: str) -> list[Any]:
     import PyOpenColorIO as ocio
 

@@ -210,13 +210,12 @@ def round_to_half_keeping_luminance(rgb: Floats, luminance: Floats, weights: Mat
         raise ValueError(
             f"expected float32 luminance of shape {values.shape[:2]}, got {luminance.dtype} {luminance.shape}"
         )
-    result = np.empty_like(values)
+    result = np.empty(values.shape, np.uint16)
     weights = np.ascontiguousarray(weights, np.float64)
 
-    def run(rgb: Floats, luminance: Floats, result: Floats) -> None:
+    def run(rgb: Floats, luminance: Floats, result: npt.NDArray[np.uint16]) -> None:
         _lab_kernels.round_to_half(rgb, luminance, weights, result)
 
     flat = np.ascontiguousarray(luminance).reshape(-1)
     over_rows(run, values.reshape(-1, 3), flat, result.reshape(-1, 3), threads=threads)
-    # The kernel leaves only numbers that a half holds, so nothing is rounded here.
-    return result.astype(np.float16)
+    return result.view(np.float16)

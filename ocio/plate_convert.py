@@ -10,6 +10,7 @@ import numpy as np
 
 from stpn.ocio import exr, raster
 from stpn.ocio.atomic import written_whole
+from stpn.ocio.digest import text_of_digest
 from stpn.ocio.exr_attributes import encoded_attribute
 from stpn.ocio.plate_info import PlateError, RawAttribute
 from stpn.ocio.plate_pixels import Plate
@@ -54,7 +55,9 @@ def _metadata_for_exr(attributes: Mapping[str, object], present: Mapping[str, Ra
         elif name in _STANDARD_NAMES:
             exr_name, type_name = _STANDARD_NAMES[name]
             found[exr_name] = encoded_attribute(exr_name, value, type_name)
-        elif name.startswith(_LAYOUT_PREFIXES) and name != "oiio:ColorSpace":
+        elif text_of_digest(name, value) is not None or (
+            name.startswith(_LAYOUT_PREFIXES) and name != "oiio:ColorSpace"
+        ):
             continue
         elif isinstance(value, str | int | float) and name not in {*present, *exr.STRUCTURAL, "Orientation"}:
             found[name] = encoded_attribute(name, value)
@@ -68,8 +71,14 @@ def write_as_raster(
     part: int,
     channels: Mapping[str, Array],
     attributes: Mapping[str, object],
+    made_of: str | None = None,
 ) -> list[str]:
     """Write a file that is not EXR: color and alpha, or luminance, or the first channel.
+
+    Args:
+        path, plate, part, attributes, made_of: As for `stpn.ocio.plate.write_plate`.
+        format_name: One of the values of `raster.FORMATS`.
+        channels: All that the part shall have.
 
     Returns:
         Notes for the log: what was left out, rounded or clipped.
@@ -106,6 +115,7 @@ def write_as_raster(
                 source_type=source_type,
                 source_spec=plate.raster_spec if same else None,
                 attributes=attributes,
+                made_of=made_of,
             )
         except PlateError as error:
             raise PlateError(str(error).replace(str(temporary), str(path))) from None

@@ -74,8 +74,13 @@ class Plate:
             f"found {', '.join(channels)}"
         )
 
-    def color(self, part: int = 0, layer: str = "") -> np.ndarray[Any, np.dtype[np.float32]]:
+    def color(self, part: int = 0, layer: str = "", rows: slice = slice(None)) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Return R, G, B of a layer in the plate's own color space.
+
+        Args:
+            part: Index of the part.
+            layer: See `color_channels`.
+            rows: Which rows; all of them unless told otherwise.
 
         Returns:
             A copy, float32 (H, W, 3); integer formats are scaled to 0..1, nothing else is changed. Luminance alone (Y)
@@ -87,9 +92,9 @@ class Plate:
         names = self.color_channels(part, layer)
         channels = self.part_pixels(part)
         scaled = self.info.format != "exr"
-        result = np.empty((*channels[names[0]].shape, 3), np.float32)
+        result = np.empty((*channels[names[0]][rows].shape, 3), np.float32)
         for index, name in enumerate(names):
-            result[:, :, index] = raster.normalized(channels[name]) if scaled else channels[name]
+            result[:, :, index] = raster.normalized(channels[name][rows]) if scaled else channels[name][rows]
         if len(names) == 1:
             result[:, :, 1:] = result[:, :, :1]
         return result

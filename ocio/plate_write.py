@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from stpn.ocio import exr, raster
-from stpn.ocio.atomic import written_whole
+from stpn.ocio.atomic import what_to_do, written_whole
+from stpn.ocio.digest import sealed, without_digest
 from stpn.ocio.exr_attributes import COMPRESSIONS, attribute_value, encoded_attribute
 from stpn.ocio.exr_chunks import PackedPart, chunk_ranges, packed_part, write_packed
 from stpn.ocio.exr_header import HeaderError
 from stpn.ocio.plate_convert import attributes_of_new, write_as_raster
-from stpn.ocio.plate_info import ChannelInfo, PartInfo, PlateError, PlateInfo, RawAttribute, Window
+from stpn.ocio.plate_info import ChannelInfo, PartInfo, PlateError, PlateInfo, RawAttribute, Window, one_line
 from stpn.ocio.plate_pixels import Plate
 from stpn.ocio.plate_read import FORMATS
 
@@ -76,6 +77,7 @@ def write_plate(
     part: int = 0,
     compression: str = "keep",
     attributes: Mapping[str, object] = MappingProxyType({}),
+    made_of: str | None = None,
 ) -> tuple[str, ...]:
     """Write a plate, some channels of one part replaced; all else comes out as it went in.
 
@@ -92,6 +94,7 @@ def write_plate(
         compression: "keep", or one by name for the changed part. A kept lossy one becomes ZIP where pixels are encoded
             anew.
         attributes: Added to the part, or in place of those it has.
+        made_of: Of `stpn.ocio.digest`, what the file is made of; it then says so. What the plate said is left out.
 
     Returns:
         Notes for the log, each one line: what was stored differently than before, and why.
@@ -124,21 +127,23 @@ def write_plate(
     _check_compression(path, "none" if compression == "keep" else compression)
     try:
         if format_name != "exr":
-            return tuple(write_as_raster(path, format_name, plate, part, channels, attributes))
+            return tuple(map(one_line, write_as_raster(path, format_name, plate, part, channels, attributes, made_of)))
         changed = bool(replace or drop)
         notes: list[str] = []
         flags, packed = _packed(path, plate, part, channels, elsewhere, changed, compression, attributes, notes)
+        if made_of is not None:
+            sealed(packed, made_of, part)
         with written_whole(path) as temporary, temporary.open("x+b") as file:
             write_packed(file, flags, packed)
             size = file.tell()
             file.seek(0)
             # What was asked for may contradict the format; a file we would not read again is not put in place.
             exr.open_checked(file, size)
-        return tuple(notes)
+        return tuple(map(one_line, notes))
     except HeaderError as error:
         raise PlateError(f"{path}: cannot be written: {error}") from None
     except OSError as error:
-        raise PlateError(f"{path}: cannot be written: {error.strerror or error}") from None
+        raise PlateError(f"{path}: cannot be written: {error.strerror or error}{what_to_do(error)}") from error
 
 
 def _packed(
@@ -155,6 +160,7 @@ def _packed(
     """Return the version field and all parts of the EXR to write."""
     if plate.exr_source is None:
         raw, stored = attributes_of_new(plate, channels, notes)
+        raw = without_digest(raw)
         raw.update(_encoded_attributes(path, attributes, raw))
         wanted = plate.info.parts[0].compression if plate.new_attributes is not None else "zip"
         wanted = wanted if compression == "keep" else compression
@@ -165,7 +171,7 @@ def _packed(
     if shared and len(source.header.parts) > 1:
         notes.append(f"attributes {', '.join(shared)} belong to all parts by the format: set in each")
     for old, table in zip(source.header.parts, source.tables, strict=True):
-        raw = dict(old.attributes)
+        raw = without_digest(old.attributes)
         pixels: Mapping[str, Array] = plate.parts[old.index]
         encode = source.data is None
         wanted = old.compression

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stpn.ocio.analysis import analyse
+from stpn.ocio.analysis import analyse, reference_space
 from stpn.ocio.config import ColorError, Config
 from stpn.ocio.primaries import Matrix, Primaries, rgb_to_xyz
 from stpn.ocio.rows import over_rows
@@ -149,6 +149,18 @@ class PlateSpace:
             np.linalg.solve(self._analysis.to_reference, other._analysis.to_reference), np.float64
         )
         return None if np.abs(matrix - np.eye(3)).max() < _IDENTITY_TOLERANCE else matrix
+
+    def fingerprint(self) -> str:
+        """What conversions from and to this space compute, in short: alike for spaces that compute the same, whatever
+        they are called and wherever config and LUTs lie; other for any other LUT, matrix or primaries."""
+        config, known = self._config, ("fingerprint", self.name)
+        if known not in config.kept:
+            ends = [reference_space(config)] + ([] if self.is_separable else [config.scene_linear().name])
+            found = [config.processor(self.name, end, what=f"reading {self.name!r}").getCacheID() for end in ends]
+            config.kept[known] = " ".join(found)
+        analysis = self._analysis
+        numbers = np.concatenate([analysis.to_reference, self.linear_to_xyz]).tobytes().hex()
+        return f"{config.kept[known]} {analysis.separable} {numbers}"
 
     def _processor(self, *, encode: bool) -> Any:
         import PyOpenColorIO as ocio

@@ -140,6 +140,7 @@ class Wanted:
             RequestError: no three keys in one shot, or a single one between two, too small to be divided.
         """
         from stpn.engine.training.adaptation import divide
+        from stpn.engine.working_size import working_factor
 
         if self.record is not None:
             return None
@@ -153,7 +154,9 @@ class Wanted:
             raise _too_few(keys, cuts)
         part = plate.info.parts[plate.part]
         try:
-            division = divide(tuple(serving), part.height, part.width)
+            factor = working_factor(part.height, part.width)
+            size = -(-part.height // factor), -(-part.width // factor)
+            division = divide(tuple(serving), *size, reduced=factor > 1)
         except ValueError as error:
             raise RequestError(f"--adapt: {error}; leave it out") from error
         return Plan(self.path, *parse_amount(request.adapt or ""), self.base, self.keys, serving, division)

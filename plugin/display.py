@@ -32,6 +32,10 @@ class Rec709:
         except ColorError:
             self._space = None
 
+    def fingerprint(self) -> str:
+        """As `PlateSpace.fingerprint`."""
+        return "Bradford" if self._space is None else self._space.fingerprint()
+
     def convert(self, linear: Image, space: PlateSpace) -> Image:
         """Linear Rec.709 (H, W, 3) float32 of linear light of `space`; may change `linear`."""
         if self._space is not None:

@@ -9,14 +9,25 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
+from stpn.engine.stages import stage
+from stpn.ocio.atomic import what_to_do
 from stpn.ocio.plate import Plate, PlateError
 from stpn.plugin.frame_source import FrameSource
+from stpn.plugin.request import one_line
 
 T = TypeVar("T")
 
 
 class RenderError(Exception):
-    """A frame could not be made; the message says which and why."""
+    """A frame could not be made; the message says which and why.
+
+    Attributes:
+        frame: the frame of plate or keys that could not be read, or the result that could not be made; None: neither.
+    """
+
+    def __init__(self, message: str, frame: int | None = None) -> None:
+        super().__init__(one_line(message))
+        self.frame = frame
 
 
 class Cancelled(Exception):
@@ -28,8 +39,11 @@ def telling(frame: int) -> Iterator[None]:
     """Names the frame in whatever goes wrong within."""
     try:
         yield
-    except (PlateError, OSError, MemoryError) as error:
-        raise RenderError(f"frame {frame}: {str(error) or type(error).__name__}") from error
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        raise RenderError(f"frame {frame}: {where}{error.strerror or error}{what_to_do(error)}", frame) from error
+    except (PlateError, MemoryError) as error:
+        raise RenderError(f"frame {frame}: {str(error) or type(error).__name__}", frame) from error
 
 
 class Reader:
@@ -56,6 +70,7 @@ class Reader:
         """
         self._plate, self._keys, self._pool, self._inner = plate, keys, pool, inner
         self.cancelled = cancelled
+        self._last = threading.local()
 
     def plate(self, frame: int, use: Callable[[Plate], T]) -> T:
         """What is made of a plate frame."""
@@ -74,9 +89,9 @@ class Reader:
         work = partial(self._unless_cancelled, function)
         return map(work, items) if self._inner is None else self._inner.map(work, items)
 
-    def submit(self, function: Callable[[Any], T], item: Any) -> Future[T]:
+    def submit(self, function: Callable[[], T]) -> Future[T]:
         """Work under way."""
-        return self._pool.submit(function, item)
+        return self._pool.submit(function)
 
     def check_cancelled(self) -> None:
         """Raises `Cancelled` where somebody asked to stop."""
@@ -86,7 +101,12 @@ class Reader:
     def _read(self, source: FrameSource, frame: int, use: Callable[[Plate], T]) -> T:
         self.check_cancelled()
         with telling(frame):
-            return use(source.read(frame))
+            # what carries a frame and what writes it, one after the other in one thread, read the same plate
+            last: tuple[FrameSource, int, Plate] | None = getattr(self._last, "read", None)
+            if last is None or last[0] is not source or last[1] != frame:
+                with stage("read"):
+                    last = self._last.read = source, frame, source.read(frame)
+            return use(last[2])
 
     def _unless_cancelled(self, function: Callable[..., T], item: Any) -> T:
         self.check_cancelled()

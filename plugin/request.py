@@ -12,7 +12,17 @@ MASK_OUTPUTS = ("alone", "plate")
 KEYS_USED = ("both", "previous", "next")
 DEVICES = ("auto", "cpu", "cuda", "tensorrt")
 
+_LONGEST_LINE = 4000
 _NAMED = 8  # frames or files that an error names before it says "and N more"
+
+
+def one_line(text: str) -> str:
+    """A text as one printable line of bounded length.
+
+    Names out of files may hold line breaks, or what steers a terminal or a farm's reader of lines.
+    """
+    line = "".join(letter if letter.isprintable() else " " if letter.isspace() else "?" for letter in text)
+    return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 4]} ..."
 
 
 class RequestError(Exception):
@@ -23,8 +33,8 @@ class RequestError(Exception):
     """
 
     def __init__(self, *problems: str) -> None:
-        super().__init__("; ".join(problems))
-        self.problems = problems
+        self.problems = tuple(one_line(problem) for problem in problems)
+        super().__init__("; ".join(self.problems))
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,7 @@ class Request:
         key_frames: frame range of the keys, in place of an interval.
         frames: frame range to render; None: the whole plate.
         cuts: auto: found in the plate; none; or a range, the first frames of new shots.
+        analysis: a file of `stpn analyse`, which has looked for cuts already; None: they are looked for.
         colorspace, keys_colorspace: a space of the config, or auto.
         ocio: a config; None: $OCIO, else the built-in one.
         working: the curve of the lightness that is matched: linear (CIE lightness), or a log space of the config.
@@ -54,7 +65,10 @@ class Request:
             steps alone; None: not at all.
         confidence: pattern for the confidence; None: not written.
         compression: keep, or one by name.
+        skip_existing: whether results stay that are there, whole, and what this request would make.
+        keep_going: whether the other frames are still made where one fails.
         threads: 0: as many as there are processors.
+        memory: GiB that a render may take, about; 0: half of what there is.
     """
 
     plate: str
@@ -78,13 +92,16 @@ class Request:
     method: str = "auto"
     keys_used: str = "both"
     cuts: str = "auto"
+    analysis: str | None = None
     weights: str | None = None
     adapt: str | None = None
     confidence: str | None = None
     compression: str = "keep"
     device: str = "auto"
     skip_existing: bool = False
+    keep_going: bool = False
     threads: int = 0
+    memory: float = 0.0
 
 
 def first_of(problems: list[str]) -> list[str]:

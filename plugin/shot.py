@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Mapping
@@ -11,23 +12,28 @@ from pathlib import Path
 
 from stpn.engine.cuts import Findings
 from stpn.ocio.config import ColorError, load_config
+from stpn.ocio.digest import Contents
 from stpn.ocio.exr_attributes import COMPRESSIONS
 from stpn.ocio.plate import PlateError
 from stpn.ocio.sequence import Sequence, SequenceError
 from stpn.plugin.adaptation_plan import MaskPlan, Plan, chosen_network, wanted, wrong_adaptation
+from stpn.plugin.analysis import known_findings, seen_as
 from stpn.plugin.cut_search import find_cuts, given_cuts, what_was_found
 from stpn.plugin.device import choose_device
 from stpn.plugin.footage import Footage
 from stpn.plugin.frame_source import Files
 from stpn.plugin.frames_on_disk import frames_there, inspected, refuse_missing
+from stpn.plugin.kept_network import known_network
 from stpn.plugin.keys import Span, frames_of, key_frames, serving_keys, spans
+from stpn.plugin.memory import threads_within
 from stpn.plugin.networks import Network, on_device, wrong_weights
 from stpn.plugin.places import refuse_places
 from stpn.plugin.properties.interface import Material, Property
 from stpn.plugin.properties.kinds import chosen_method, wrong_kind, wrong_output
 from stpn.plugin.properties.opening import open_property
 from stpn.plugin.reading import Reader, RenderError
-from stpn.plugin.request import DEVICES, KEYS_USED, METHODS, Request, RequestError, first_of, listed
+from stpn.plugin.request import DEVICES, KEYS_USED, METHODS, Request, RequestError, first_of, listed, one_line
+from stpn.plugin.result_digest import DigestedFiles, ResultDigests
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,10 @@ class Shot:
         threads: how many at most.
         decisions: what was chosen and why, one line each, for people.
         adaptation: how the network is to be adapted before anything is rendered; None: not at all, or it is done.
+        digests: what says of each result what it is made of.
+        looked_at: the plate frames that motion may go through, in which cuts are looked for, ascending.
+        seen: how the plate is looked at; see `stpn.plugin.analysis.seen_as`.
+        contents: remembers digests of files as they were when they were read first.
     """
 
     request: Request
@@ -65,16 +75,24 @@ class Shot:
     device: str
     network: Network | None
     threads: int
+    digests: ResultDigests
     decisions: tuple[str, ...] = field(default=())
     adaptation: Plan | MaskPlan | None = None
+    looked_at: tuple[int, ...] = ()
+    seen: Mapping[str, str] = field(default_factory=dict)
+    contents: Contents = field(default_factory=Contents)
 
     def spans(self) -> list[Span]:
         """The frames to carry to, grouped by the keys that serve them."""
         return list(spans(self.frames, self.key_frames, self.request.keys_used, self.cuts))
 
 
-def check(request: Request) -> Shot:
+def check(request: Request, *, look: bool = True) -> Shot:
     """Makes every check that can be made before work starts; writes nothing.
+
+    Args:
+        request: as asked.
+        look: whether to read pixels too, of the plate for cuts and of the keys; nothing can be rendered without.
 
     Raises:
         RequestError: what is wrong, all of it that can be told at once.
@@ -84,7 +102,7 @@ def check(request: Request) -> Shot:
     if wrong_kind(request):  # whatever else may be wrong depends on it
         raise RequestError(*problems)
     try:
-        shot = _checked(request, look=not problems)
+        shot = _checked(request, look=look and not problems)
     except RequestError as error:
         problems.extend(error.problems)
     if problems:
@@ -105,6 +123,8 @@ def wrong_options(request: Request) -> list[str]:
             problems.append(f"{option}: expected one of {', '.join(known)}, got {value!r}")
     if request.threads < 0:
         problems.append(f"--threads: expected 1 or more, or 0 for all processors, got {request.threads}")
+    if not 0 <= request.memory < math.inf:
+        problems.append(f"--memory: expected GiB, 0 or more, got {request.memory:g}")
     suffix = Path(request.output).suffix.lower()
     if request.compression != "keep" and suffix != ".exr":
         problems.append(
@@ -124,7 +144,9 @@ def wrong_options(request: Request) -> list[str]:
 def _checked(request: Request, *, look: bool) -> Shot:
     """The shot; looks for cuts, which takes time, only where asked to."""
     try:
-        plate_files, key_files, output = (Files(p) for p in (request.plate, request.keys, request.output))
+        contents = Contents()
+        plate_files, key_files = (DigestedFiles(p, contents) for p in (request.plate, request.keys))
+        output = Files(request.output)
         confidence = Sequence(request.confidence) if request.confidence else None
     except SequenceError as error:
         raise RequestError(str(error)) from error
@@ -151,25 +173,40 @@ def _checked(request: Request, *, look: bool) -> Shot:
     if opened.problems:
         raise RequestError(*first_of(list(opened.problems)))
     plate, prop = opened.plate, opened.prop
+    part = plate.info.parts[plate.part]
+    if 0 <= request.memory < math.inf:  # else it was told already
+        threads = threads_within(request.memory, threads, part.width, part.height)
     device, why_device = choose_device(request.device)
     network, why_network = chosen_network(request, adapt)
     if device == "tensorrt" and network is not None and look:
-        part = plate.info.parts[plate.part]
         network = on_device(network, device, part.height, part.width)
     found = Findings(cuts or (), ())
-    if cuts is None and look:
+    if look and request.analysis is not None:
+        found = known_findings(request, plate, crossed, contents, threads)
+    elif look and cuts is None:
         found = _found(plate, crossed, plate_on_disk, threads)
+    if look and cuts is None:
         keys = _within_shots(frames, keys, found.cuts, request, key_files)
     if look:
         looked_at = tuple(sorted({*keys, *(adapt.keys_read if adapt else ())}))
         _look_at_keys(prop, looked_at, list(spans(frames, keys, request.keys_used, found.cuts)), inputs, threads)
     said = what_was_found(found, asked=request.cuts, looked=bool(crossed))
+    if look and request.analysis is not None:
+        said.append(f"analysis: {request.analysis} is of this plate, which is not searched again")
     plan = adapt.plan(request, found.cuts, plate) if adapt else None
     if plan is not None:
         why_network.append(plan.said)
+    adapted = plan if isinstance(plan, MaskPlan) else None
+    digests = ResultDigests(request, prop, plate_files, key_files, contents, adapted)
+    if look and adapted is not None and request.analysis is not None:
+        network, plan, why_network = known_network(request, digests, network, adapted, why_network)
     return Shot(
         request, plate, key_files, prop, output, confidence, frames, keys, found.cuts, found.flashes, device, network,
-        threads, (f"config: {config.origin}", *opened.decisions, *said, f"device: {why_device}", *why_network), plan,
+        threads, digests,
+        tuple(map(one_line, (
+            f"config: {config.origin}", *opened.decisions, *said, f"device: {why_device}", *why_network
+        ))), plan,
+        tuple(crossed), seen_as(request, plate), contents,
     )  # fmt: skip
 
 

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from stpn.plugin.request import CHANNEL_CURVES, DEVICES, KEYS_USED, MASK_OUTPUTS, METHODS, PROPERTIES, Request
+from stpn.engine.stages import listened
+from stpn.plugin.cli.stopping import Stop, stopping
+from stpn.plugin.profile import Stopwatch, refuse_profile
+from stpn.plugin.progress import STYLES, Progress, Status, stream_of, tell_failure
+from stpn.plugin.report import Report, described
+from stpn.plugin.request import (
+    CHANNEL_CURVES,
+    DEVICES,
+    KEYS_USED,
+    MASK_OUTPUTS,
+    METHODS,
+    PROPERTIES,
+    Request,
+    RequestError,
+    listed,
+)
+
+if TYPE_CHECKING:
+    from stpn.plugin.shot import Shot
 
 HELP = "carry color, radiance, mattes or channels from key frames through a plate"
 
@@ -35,9 +51,47 @@ The whole request is checked first; where something is wrong nothing is written.
 #### and %04d both stand for them. Ranges are typed 1001-1100, 1001-1100x20, or 1001-1010,1020;
 negative ones need an equals sign: --frames=-5--1."""
 
+_ANALYSIS = (
+    "what `stpn analyse` has found in the whole plate, so that a chunk need not look for cuts again; the pictures are "
+    "the same without it"
+)
+
 
 def setup(parser: argparse.ArgumentParser) -> None:
     """Adds the options."""
+    how = setup_request(parser)
+    setup_progress(how)
+    how.add_argument("--json", action="store_true", help="one JSON object a frame on stdout, in place of the progress")
+    how.add_argument(
+        "--profile",
+        nargs="?",
+        const="",
+        metavar="FILE.json",
+        help="say where the time went, stage by stage, and the most memory that was taken; with a name also as JSON",
+    )
+    how.add_argument(
+        "--report", metavar="FILE.json", help="what was asked, decided and done, frame by frame, also after a failure"
+    )
+
+
+def setup_progress(group: argparse._ArgumentGroup) -> None:
+    """Adds how progress is told, which is no part of the request."""
+    group.add_argument(
+        "--progress",
+        choices=STYLES,
+        default="auto",
+        help="how progress is told: a bar or lines on stderr, as that is a terminal or not (auto), or on stdout what "
+        "Open Job Description or Deadline 10 reads (default: auto)",
+    )
+
+
+def setup_request(parser: argparse.ArgumentParser, analysis: str = _ANALYSIS) -> argparse._ArgumentGroup:
+    """Adds the options that make a request, one for each field of `Request`; returns the last group.
+
+    Args:
+        parser: of the command.
+        analysis: what is said of --analysis.
+    """
     files = parser.add_argument_group("what goes in and out")
     files.add_argument("--plate", required=True, metavar="P.####.exr", help="the guidance plate: every frame")
     files.add_argument("--keys", required=True, metavar="K.####.exr", help="the key frames, numbered as the plate")
@@ -71,7 +125,15 @@ def setup(parser: argparse.ArgumentParser) -> None:
         help="where new shots begin, across which no key serves: auto looks for it; none; or the first frame of each, "
         "such as 1041,1093 (default: auto)",
     )
-    frames.add_argument("--skip-existing", action="store_true", help="leave results that are there and whole")
+    frames.add_argument("--analysis", metavar="FILE", help=analysis)
+    frames.add_argument(
+        "--skip-existing",
+        action="store_true",
+        help="leave results that are there, whole, and what this request would make of these inputs",
+    )
+    frames.add_argument(
+        "--keep-going", action="store_true", help="where a frame fails, still make the others; the exit code is 1 then"
+    )
 
     look = parser.add_argument_group("color")
     look.add_argument(
@@ -111,12 +173,26 @@ def setup(parser: argparse.ArgumentParser) -> None:
         "minutes beside what motion takes; how many steps fit depends on the machine, 300steps does not. Keys held "
         "aside tell whether the result is better; if not, the weights stay. It goes beside the output, "
         "result.adapted.safetensors for result.####.exr, and runs with --adapt on the same keys take it from there: on "
-        "a farm, run one chunk first. Needs three keys in one shot. Of mattes: steps alone, such as 80steps; one key "
-        "is enough, every run and every chunk adapts anew from all keys, to the same weights, and no file is written",
+        "a farm, run stpn analyse first. Needs three keys in one shot. Of mattes: steps alone, such as 80steps; one "
+        "key is enough, every run and every chunk adapts anew from all keys, to the same weights, unless --analysis "
+        "brings them, and no file is written",
     )
     how.add_argument("--device", choices=DEVICES, default="auto", help="what to run on (default: auto)")
     how.add_argument("--threads", type=int, default=0, metavar="N", help="at most so many (default: all processors)")
-    how.add_argument("--json", action="store_true", help="one JSON object a frame on stdout, in place of the progress")
+    how.add_argument(
+        "--memory",
+        type=float,
+        default=0.0,
+        metavar="GIB",
+        help="about so much at most; fewer frames are worked on at once where they are large (default: half of the "
+        "memory there is)",
+    )
+    return how
+
+
+def request_of(args: argparse.Namespace) -> Request:
+    """The request that was typed."""
+    return Request(**{field.name: getattr(args, field.name) for field in fields(Request)})
 
 
 def _setup_properties(parser: argparse.ArgumentParser) -> None:
@@ -160,79 +236,90 @@ def _setup_properties(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Checks the request, renders, reports."""
-    cancelled = threading.Event()
-    with _interruptible(cancelled):
-        from stpn.plugin.progress import Progress, Status
-        from stpn.plugin.render import Cancelled, RenderError, prepare, render
-        from stpn.plugin.shot import check
+    refuse_profile(args.profile)
+    if args.profile is None:
+        return _run(args)
+    with listened() as stages:
+        watch = Stopwatch()
+        code = _run(args)
+        profile = watch.profile(stages, stages.by_name["write"].calls if "write" in stages.by_name else 0)
+    print(profile.table(), file=sys.stderr)
+    if args.profile:
+        profile.write(Path(args.profile))
+    return code
 
-        shot = check(Request(**{field.name: getattr(args, field.name) for field in fields(Request)}))
-    for decision in shot.decisions:
-        print(decision, file=sys.stderr)
-    # a second Ctrl-C interrupts at once; files are put in place whole, so nothing half-written stays either way
-    previous = signal.signal(signal.SIGINT, lambda *_: _cancel(cancelled, previous))
-    progress = Progress(len(shot.frames), sys.stderr)
+
+def _run(args: argparse.Namespace) -> int:
+    report = Report(Path(args.report) if args.report is not None else None, request_of(args))
+    with stopping() as stop:
+        try:
+            with stop.interrupting():
+                from stpn.plugin.shot import check
+
+                shot = check(request_of(args))
+                report.checked(shot)
+                report.begin()
+        except RequestError as error:
+            report.end("refused", 2, error)
+            raise
+        except KeyboardInterrupt as interrupted:
+            report.end("cancelled", getattr(interrupted, "code", 130), "cancelled")
+            raise
+        for decision in shot.decisions:
+            print(decision, file=sys.stderr)
+        return _rendered(args, shot, stop, report)
+
+
+def _rendered(args: argparse.Namespace, shot: Shot, stop: Stop, report: Report) -> int:
+    """Renders a shot, tells what becomes of it, and returns the exit code."""
+    from stpn.plugin.render import Cancelled, RenderError, prepare, render
+
+    stream = stream_of(args.progress, results=args.json)
+    progress = Progress(len(shot.frames), stream, args.progress)
     noted: set[str] = set()
+    status, code, problems = "failed", 1, list[str]()
     try:
-        shot = prepare(shot, cancelled, Status(sys.stderr))
-        progress = Progress(len(shot.frames), sys.stderr)
-        for frame in render(shot, cancelled):
+        shot = prepare(shot, stop.asked, Status(stream, args.progress))
+        report.checked(shot)
+        progress = Progress(len(shot.frames), stream, args.progress)
+        for frame in render(shot, stop.asked):
+            report.add(frame)
             for note in frame.notes:
                 if note not in noted:
                     noted.add(note)
                     progress.say(note)
+            if frame.error is not None:
+                progress.say(f"stpn propagate: {frame.error}")
             progress.step(frame.frame)
             if args.json:
-                print(
-                    json.dumps(
-                        {
-                            "frame": frame.frame,
-                            "path": str(frame.path),
-                            "status": frame.status,
-                            "keys": frame.keys,
-                            "confidence": None if frame.confidence is None else round(frame.confidence, 4),
-                            "seconds": round(frame.seconds, 4),
-                            "notes": frame.notes,
-                        }
-                    ),
-                    flush=True,
-                )
+                print(json.dumps(described(frame)), flush=True)
+        status, code, problems = _ended(report)
     except Cancelled:
-        progress.close()
-        print("stpn propagate: cancelled; the frames that are there are whole", file=sys.stderr)
-        return 130
+        status, code = "cancelled", stop.code
+        problems = ["cancelled; the frames that are there are whole"]
     except RenderError as error:
-        progress.close()
-        print(f"stpn propagate: {error}", file=sys.stderr)
+        problems = [str(error)]
+        report.failed(error)
         if args.debug:
             raise
-        return 1
+    except BaseException as error:  # which nobody foresaw, so its traceback is shown too
+        problems = [f"{type(error).__name__}: {error}"]
+        raise
     finally:
-        signal.signal(signal.SIGINT, previous)
-    progress.close()
-    if not args.json:
+        progress.close()
+        code = report.end(status, code, *problems)
+    for problem in problems:
+        print(f"stpn propagate: {problem}", file=sys.stderr)
+    if status == "failed":
+        tell_failure("; ".join(problems), stream, args.progress)
+    elif status == "done" and not args.json:
         print(f"{len(shot.frames)} frames: {shot.output.pattern}")
-    return 0
+    return code
 
 
-@contextmanager
-def _interruptible(cancelled: threading.Event) -> Iterator[None]:
-    """Ctrl-C ends what is within, at its end at the latest: a library that is being imported may swallow the
-    exception."""
-
-    def interrupt(*_: object) -> None:
-        cancelled.set()
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
-    if cancelled.is_set():
-        raise KeyboardInterrupt
-
-
-def _cancel(cancelled: threading.Event, previous: object) -> None:
-    cancelled.set()
-    signal.signal(signal.SIGINT, previous)  # type: ignore[arg-type]
+def _ended(report: Report) -> tuple[str, int, list[str]]:
+    """Status, exit code and problems of a run that came to its end."""
+    failed = report.failed_frames
+    if not failed:
+        return "done", 0, []
+    return "failed", 1, [f"failed: frames {listed(failed)}; the others are there; run again with --skip-existing"]

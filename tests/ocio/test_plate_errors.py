@@ -256,7 +256,8 @@ def test_requests_that_cannot_be_met(tmp_path: Path) -> None:
     assert ask(attributes={"pixelAspectRatio": "wide"}).startswith(text)
     assert ask(path=tmp_path / "out.jxl").endswith("got '.jxl'")
     assert ask(path=tmp_path / "nowhere" / "out.exr") == (
-        f"{tmp_path / 'nowhere' / 'out.exr'}: cannot be written: No such file or directory"
+        f"{tmp_path / 'nowhere' / 'out.exr'}: cannot be written: No such file or directory; the folder is not "
+        "there, or was removed meanwhile; make it, then run again"
     )
     assert sorted(os.listdir(tmp_path)) == ["in.exr"]
 
@@ -282,7 +283,9 @@ def test_a_failed_write_leaves_the_former_file_and_nothing_else(
     with pytest.raises(PlateError if isinstance(failure, OSError) else type(failure)) as error:
         write_plate(former, plate)
     if isinstance(failure, OSError):
-        assert str(error.value) == f"{former}: cannot be written: No space left on device"
+        assert str(error.value) == (
+            f"{former}: cannot be written: No space left on device; free some space, then run again"
+        )
     assert former.read_bytes() == b"former"
     assert os.listdir(tmp_path) == [former.name]
     ((temporary, _),) = seen

@@ -185,7 +185,7 @@ class Studio:
         return {channel: found.pixels for channel, found in file.channels(part).items()}
 
     def header(self, name: str, part: int = 0) -> dict[str, object]:
-        """Attributes of a part, as values that compare."""
+        """Attributes of a part, as values that compare, less the one that stpn adds."""
 
         def plain(value: Any) -> object:
             if isinstance(value, tuple):
@@ -193,7 +193,7 @@ class Studio:
             return value.tolist() if isinstance(value, np.ndarray) else repr(value)
 
         header = OpenEXR.File(str(self.folder / name), separate_channels=True).header(part)
-        return {attribute: plain(value) for attribute, value in header.items()}
+        return {attribute: plain(value) for attribute, value in header.items() if attribute != "stpn:digest"}
 
     def image(self, name: str, part: int = 0) -> Array:
         """RGB (H, W, 3) of a part, float64."""

@@ -182,14 +182,18 @@ def test_ctrl_c_leaves_nothing(shot: Any, at: str, monkeypatch: pytest.MonkeyPat
 
 def test_nothing_is_learned_where_nothing_is_to_be_carried(shot: Any, made: list[Any]) -> None:
     shot.render(**options(adapt="1step", frames="1001,1003", output="keys.####.exr"))
+    assert made == []
     shot.render(**options())
+    shot.render(**options(adapt="1step", skip_existing=True))  # what is there was made with other weights
+    assert len(made) == 1
     before = shot.files()
     shot.render(**options(adapt="1step", skip_existing=True))
-    assert made == []
+    assert len(made) == 1
     assert shot.files() == before
     (shot.folder / "out.1004.exr").unlink()
     shot.render(**options(adapt="1step", skip_existing=True))
-    assert len(made) == 1
+    assert len(made) == 2
+    assert {name: data for name, (_, _, data) in shot.files().items()} == {n: d for n, (_, _, d) in before.items()}
 
 
 def test_where_no_object_is_large_enough_it_is_said(shot: Any) -> None:

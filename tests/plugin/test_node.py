@@ -16,8 +16,8 @@ from stpn.plugin.properties.kinds import KINDS
 from stpn.plugin.request import CHANNEL_CURVES, DEVICES, KEYS_USED, METHODS, PROPERTIES, Request
 
 # what is an option of the command but a thing of the host here, or the other way round
-_OF_THE_COMMAND = {"plate", "keys", "output", "frames", "confidence", "compression", "skip_existing", "threads",
-                   "channels", "mask_output"}  # fmt: skip
+_OF_THE_COMMAND = {"plate", "keys", "output", "frames", "analysis", "confidence", "compression", "skip_existing",
+                   "keep_going", "threads", "memory", "channels", "mask_output"}  # fmt: skip
 _OF_THE_NODE = {"output", "mix"}
 
 

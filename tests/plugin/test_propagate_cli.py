@@ -85,7 +85,7 @@ def test_a_shot_in_plain_words(shot: Any) -> None:
 
 
 def test_json_is_one_object_a_frame(shot: Any) -> None:
-    (shot.folder / "out.1004.exr").write_bytes((shot.folder / "plate.1004.exr").read_bytes())
+    shot.run("--frames", "1004")
     done = shot.run("--json", "--skip-existing", "--frames", "1001-1004")
     assert done.code == 0
     lines = [json.loads(line) for line in done.out.splitlines()]
@@ -98,7 +98,9 @@ def test_json_is_one_object_a_frame(shot: Any) -> None:
     assert [line["path"] for line in lines] == [f"{shot.folder}/out.{n}.exr" for n in range(1001, 1005)]
     assert [line["confidence"] for line in lines][::3] == [1.0, None]
     assert all(0 < line["confidence"] <= 1 and line["seconds"] > 0 for line in lines[1:3])
-    assert all(set(line) == {"frame", "path", "status", "keys", "confidence", "seconds", "notes"} for line in lines)
+    assert all(
+        set(line) == {"frame", "path", "status", "keys", "confidence", "seconds", "notes", "error"} for line in lines
+    )
 
 
 def test_a_note_is_said_once_in_words_and_with_each_frame_in_json(shot: Any) -> None:
