@@ -8,19 +8,27 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import pad
 
-from stpn.engine.aligned_network import AlignedFusion
+from stpn.engine.aligned_network import AlignedFusion, Outputs
 from stpn.engine.alignment import Image
-from stpn.engine.candidate_mixing import fill_in, weigh
+from stpn.engine.candidate_mixing import correct, fill_in, fill_of, fit, unsure_of, weigh
 from stpn.engine.device import inference
 from stpn.engine.fusion import Candidate, Fused
+from stpn.engine.graphs import replayed
+from stpn.engine.mixture import Mixture, keys_and_flows
 from stpn.engine.observation import collate, inputs, observe
+from stpn.engine.pooling import block_means
+from stpn.engine.stages import stage
 
 # the network has seen pictures of this long side; larger ones are shown to it smaller
 LONG_SIDE = 512
+# pictures beyond the working size have detail that it need not see; at half the side it takes a quarter of the time
+MIXED_LONG_SIDE = 384
 # every level of the network halves
 _MULTIPLE = 16
+# what is needed of a picture beside what the network is shown
+_AT_FULL_SIZE = ("weights", "values", "spread", "confidence")
 
 
 def carry_aligned(
@@ -48,44 +56,113 @@ def carry_observed(network: AlignedFusion, pictures: Sequence[dict[str, Image]])
         network: the weights.
         pictures: of `stpn.engine.observation.observe`.
     """
-    height, width = pictures[0]["lightness"].shape[-2:]
-    factor = shown_smaller(height, width)
-    batch = {name: _padded(plane, factor * _MULTIPLE) for name, plane in collate(pictures).items()}
-    with inference(network) as device:
-        batch = {name: plane.to(device) for name, plane in batch.items()}
-        seen = batch if factor == 1 else {name: _reduced(name, plane, factor) for name, plane in batch.items()}
-        out = network(inputs(seen))
+    with stage("network"), inference(network) as device:
+        factor = shown_smaller(*pictures[0]["lightness"].shape[-2:])
+        batch, out = _run(network, pictures, device, factor)
         values = out.values
         if factor > 1:
             weighed = weigh(batch["weights"], batch["values"], out.corrections)
             values = fill_in(weighed, batch["spread"], batch["confidence"], out.fills, out.doubts, out.shares)
-        sure = torch.sigmoid(-out.unsure)[:, 0].cpu().numpy()
-    full = (batch["lightness"].shape[-1], batch["lightness"].shape[-2])
-    props = np.moveaxis(values[..., :height, :width].cpu().numpy() * np.float32(network.config.unit), 1, 3)
-    confidences = [cv2.resize(each, full, interpolation=cv2.INTER_LINEAR)[:height, :width] for each in sure]
-    return [(np.ascontiguousarray(p), np.ascontiguousarray(c)) for p, c in zip(props, confidences, strict=True)]
+        values = values * network.config.unit
+        return list(zip(_pictures(values, pictures), _confidences(out, batch, pictures), strict=True))
 
 
-def shown_smaller(height: int, width: int) -> int:
-    """How many times smaller than it is the network is shown a picture."""
-    return max(1, round(max(height, width) / LONG_SIDE))
+def mix_observed(
+    network: AlignedFusion, pictures: Sequence[dict[str, Image]], candidates: Sequence[Sequence[Sequence[Candidate]]]
+) -> list[Mixture]:
+    """What several pictures of one size are mixed of; mixed, they are what `carry_observed` gives.
+
+    Args:
+        network: the weights.
+        pictures: of `stpn.engine.observation.observe`.
+        candidates: of each picture the routes of each key, as they were observed.
+    """
+    with stage("network"), inference(network) as device:
+        height, width = pictures[0]["lightness"].shape[-2:]
+        factor = shown_smaller(height, width, mixed_long_side(network))
+        batch, out = _run(network, pictures, device, factor)
+        weights = correct(batch["weights"], out.corrections)[:, :, 0]
+        share = out.shares
+        if network.config.observed:
+            # its hand-made fill is the mean of the candidates, which is sampled at full size anyway
+            share = torch.cat([torch.zeros_like(share[:, :1]), share[:, 1:]], dim=1)
+        fill = fill_of(batch["spread"], out.fills, share) * network.config.unit
+        unsure = unsure_of(batch["confidence"], out.doubts)
+        if network.config.observed:
+            taken = fit(share.sum(dim=1, keepdim=True), unsure)
+            fill, unsure = fill / taken.clamp(min=1e-6), unsure * taken
+        found = zip(
+            candidates,
+            _pictures(weights, pictures),
+            _pictures(fill, pictures),
+            _pictures(unsure, pictures),
+            _confidences(out, batch, pictures),
+            strict=True,
+        )
+    mixtures = []
+    for routes, weight, filled, doubt, sure in found:
+        keys, flows = keys_and_flows(routes)
+        # a second key that is not there has weights of 0
+        weight = np.ascontiguousarray(np.moveaxis(weight, 2, 0)[: len(keys)])
+        mixtures.append(Mixture(keys, flows, weight, filled, doubt[..., 0], sure))
+    return mixtures
+
+
+def _run(
+    network: AlignedFusion, pictures: Sequence[dict[str, Image]], device: torch.device, factor: int
+) -> tuple[dict[str, Tensor], Outputs]:
+    """Planes of the pictures on the device, padded, and what the network says, shown all of them so much smaller."""
+    planes = {name: plane.to(device) for name, plane in collate(pictures).items()}
+    full = planes if factor == 1 else {name: planes[name] for name in _AT_FULL_SIZE}
+    batch = {name: _padded(plane, factor * _MULTIPLE) for name, plane in full.items()}
+    seen = batch if factor == 1 else {name: _reduced(name, plane, factor) for name, plane in planes.items()}
+    return batch, replayed(network.forward, inputs(seen))
+
+
+def _pictures(planes: Tensor, pictures: Sequence[dict[str, Image]]) -> list[Image]:
+    """(H, W, C) float32 of each picture, without the padding, from (B, C, H, W)."""
+    height, width = pictures[0]["lightness"].shape[-2:]
+    found = np.moveaxis(planes[..., :height, :width].float().cpu().numpy(), 1, 3)
+    return [np.ascontiguousarray(one) for one in found]
+
+
+def _confidences(out: Outputs, batch: dict[str, Tensor], pictures: Sequence[dict[str, Image]]) -> list[Image]:
+    """(H, W) float32 of each picture, 0..1."""
+    height, width = pictures[0]["lightness"].shape[-2:]
+    full = (batch["confidence"].shape[-1], batch["confidence"].shape[-2])
+    sure = torch.sigmoid(-out.unsure)[:, 0].cpu().numpy()
+    resized = (cv2.resize(each, full, interpolation=cv2.INTER_LINEAR) for each in sure)
+    return [np.ascontiguousarray(one[:height, :width]) for one in resized]
+
+
+def mixed_long_side(network: AlignedFusion) -> int:
+    """The long side of what the network is shown of a larger plate at the working size, or a little more or less.
+
+    Of HDR twice as much: where the plate clips, nothing else tells at full size which key is right, and a network that saw
+    half of it was 1.4 dB off.
+    """
+    return LONG_SIDE if network.config.observed else MIXED_LONG_SIDE
+
+
+def shown_smaller(height: int, width: int, long_side: int | None = None) -> int:
+    """How many times smaller than it is the network is shown a picture; `LONG_SIDE` unless another one is given."""
+    return max(1, round(max(height, width) / (long_side or LONG_SIDE)))
 
 
 def _padded(plane: Tensor, multiple: int) -> Tensor:
     if plane.ndim < 4:
         return plane
     height, width = plane.shape[-2:]
-    rows = torch.arange(height + -height % multiple).clamp(max=height - 1)
-    columns = torch.arange(width + -width % multiple).clamp(max=width - 1)
-    if len(rows) == height and len(columns) == width:
+    rows, columns = -height % multiple, -width % multiple
+    if not (rows or columns):
         return plane
-    return plane[..., rows[:, None], columns]
+    flat = plane.reshape(1, -1, height, width)
+    return pad(flat, (0, columns, 0, rows), mode="replicate").reshape(*plane.shape[:-2], height + rows, width + columns)
 
 
 def _reduced(name: str, plane: Tensor, factor: int) -> Tensor:
-    """Smaller by area; lengths in pixels shrink with the picture."""
+    """Smaller by area, and padded; lengths in pixels shrink with the picture."""
     if plane.ndim < 4:
         return plane
-    flat = plane.flatten(0, -4) if plane.ndim > 4 else plane
-    small = avg_pool2d(flat, factor).reshape(*plane.shape[:-2], plane.shape[-2] // factor, plane.shape[-1] // factor)
+    small = block_means(plane, factor, _MULTIPLE)
     return small / factor if name in ("flow", "error") else small

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, grid_sample, interpolate, leaky_relu, pad, pixel_unshuffle, softmax
+from torch.nn.functional import grid_sample, interpolate, leaky_relu, pad, pixel_unshuffle, softmax
 
 from stpn.engine.candidate_mixing import fill_in, weigh
 from stpn.engine.matching import FURTHEST, Matched, Matching, split_axis
+from stpn.engine.pooling import halved
 from stpn.engine.propagation.gathering import gather
 
 # planes of one candidate, and of the target frame, beside those of the property
@@ -150,13 +151,13 @@ class AlignedFusion(nn.Module):
         present = (x.weights.amax(dim=(2, 3, 4)) > 0).float()[:, :, None, None, None]
 
         described = self._described(x, share, batch, count)
-        mean = (described * split_axis(avg_pool2d(share.flatten(0, 1), 2), 0, batch, count)).sum(dim=1)
-        most = (described * present).amax(dim=1)
+        mean = (described * split_axis(halved(share.flatten(0, 1)), 0, batch, count)).sum(dim=1)
+        most = (described * present.to(described.dtype)).amax(dim=1)
         spread = ((x.values - x.blend[:, None]) ** 2 * share).sum(dim=(1, 2))[:, None].add(1e-6).sqrt()
         soft = torch.cat([x.blend, 10 * (x.by_hand - x.blend), x.confidence, 10 * spread], dim=1).clamp(-_MOST, _MOST)
         if x.shown is not None and x.blind is not None:
             soft = torch.cat([soft, x.shown, x.blind], dim=1)
-        target = torch.cat([pixel_unshuffle(x.lightness - 0.5, 2), avg_pool2d(soft, 2), mean, most], dim=1)
+        target = torch.cat([pixel_unshuffle(x.lightness - 0.5, 2), halved(soft), mean, most], dim=1)
         e2 = self.same2(self.enter(target))
         e4 = self.same4(self.down4(e2))
         matched = self.matching(x)
@@ -185,7 +186,7 @@ class AlignedFusion(nn.Module):
         steer = self.steer(d2).float()
         doubts, steer = steer[:, :1], split_axis(steer[:, 1:], 1, c.spreads, self.per_spread)
         planes = x.lightness, x.confidence, fused.clamp(-FURTHEST, FURTHEST)
-        light, sure, small = (avg_pool2d(plane, 2) for plane in planes)
+        light, sure, small = (halved(plane) for plane in planes)
         offers = interpolate(matched.values.flatten(1, 2), size=small.shape[-2:], mode="bilinear", align_corners=False)
         offers = split_axis(offers, 1, -1, c.channels)
         sure = torch.logit(sure.clamp(1e-3, 1 - 1e-3))
@@ -221,37 +222,36 @@ class AlignedFusion(nn.Module):
             ],
             dim=2,
         )
-        out: Tensor = self.describe[1](self.describe[0](avg_pool2d(planes.flatten(0, 1), 2)))
+        out: Tensor = self.describe[1](self.describe[0](halved(planes.flatten(0, 1))))
         return split_axis(out, 0, batch, count)
 
     def _unsure(self, x: Inputs, values: Tensor, fused: Tensor, taken: Tensor, d2: Tensor, present: Tensor) -> Tensor:
         """Carries the result back to the keys along each route and compares it with the truth there."""
         batch, count = x.values.shape[:2]
-        small = avg_pool2d(values, 2)
+        small = halved(values)
         height, width = small.shape[-2:]
-        error = avg_pool2d(x.error.flatten(0, 1), 2) / 2
+        error = halved(x.error.flatten(0, 1)) / 2
         rows = torch.arange(height, device=small.device, dtype=small.dtype)[:, None].expand(height, width)
         columns = torch.arange(width, device=small.device, dtype=small.dtype).expand(height, width)
         at = torch.stack(
             [(columns + error[:, 0] + 0.5) * 2 / width - 1, (rows + error[:, 1] + 0.5) * 2 / height - 1], dim=3
         )
         back = grid_sample(small.repeat_interleave(count, dim=0), at, padding_mode="border", align_corners=False)
-        off = split_axis(length(back - avg_pool2d(x.values.flatten(0, 1), 2)), 0, batch, count)
+        off = split_axis(length(back - halved(x.values.flatten(0, 1))), 0, batch, count)
         cues = torch.cat(
             [
-                (off + 10 * (1 - present)).amin(dim=1),
-                (off * present).sum(dim=1) / present.sum(dim=1).clamp(min=1),
-                length(small - avg_pool2d(fused, 2)),
-                avg_pool2d(x.confidence, 2),
+                10 * (off + 10 * (1 - present)).amin(dim=1),
+                10 * ((off * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)),
+                10 * length(small - halved(fused)),
+                halved(x.confidence),
                 taken,
-                small,
-                avg_pool2d(x.lightness, 2),
+                3 * small,
+                halved(x.lightness),
             ],
             dim=1,
         )
-        scale = cues.new_tensor([10, 10, 10, 1, 1, *[3] * self.config.channels, 1])[None, :, None, None]
         # what is far off is wrong; how far does not matter
-        cues = (cues * scale).clamp(-2, 2)
+        cues = cues.clamp(-2, 2)
         hidden = self.judge[1](self.judge[0](torch.cat([d2, cues], dim=1)))
         logits: Tensor = self.judge[2](hidden)
         return logits.float()

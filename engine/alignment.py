@@ -17,6 +17,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from stpn.engine.stages import stage
+
 Image = NDArray[np.float32]
 Guide8 = NDArray[np.uint8]
 
@@ -49,13 +51,16 @@ def estimate_flow(source: Guide8, target: Guide8, start: Image | None = None) ->
     Returns:
         (H, W, 2) float32. Frames too small for DIS (under 32 pixels) move by `start`, or not at all.
     """
+    return _estimated("from rest" if start is None else "from a start", source, target, start)
+
+
+def _estimated(use: str, source: Guide8, target: Guide8, start: Image | None) -> Image:
     if min(source.shape) < 32:
         return np.zeros((*source.shape, 2), np.float32) if start is None else start
-    if start is None:
-        return np.asarray(_dis("from rest").calc(source, target, None), np.float32)
-    # DIS writes into the start it is given, and reads outside of the picture where one is no number
-    own = np.nan_to_num(start, nan=0.0, posinf=0.0, neginf=0.0)
-    return np.asarray(_dis("from a start").calc(source, target, own), np.float32)
+    with stage("motion"):
+        # DIS writes into the start it is given, and reads outside of the picture where one is no number
+        own = None if start is None else np.nan_to_num(start, nan=0.0, posinf=0.0, neginf=0.0)
+        return np.asarray(_dis(use).calc(source, target, own), np.float32)
 
 
 Estimate = Callable[[Guide8, Guide8, Image | None], Image]
@@ -67,8 +72,13 @@ def _dis(use: str) -> Any:
     call without one would go on from that start."""
     instances: dict[str, Any] = _thread.__dict__.setdefault("dis", {})
     if use not in instances:
-        instances[use] = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        instances[use].setFinestScale(0)
+        made = instances[use] = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        made.setFinestScale(1 if use == "quickly back" else 0)
+        if use in ("quickly", "quickly there"):
+            made.setPatchStride(4)
+            made.setVariationalRefinementIterations(3)
+            made.setUseMeanNormalization(False)
+            made.setCoarsestScale(1 if use == "quickly there" else -1)
     return instances[use]
 
 
@@ -114,6 +124,20 @@ def refine(route: Route, target: Guide8, key: Guide8, estimate: Estimate = estim
     accumulated start keeps it near.
     """
     return Route(estimate(target, key, route.to_key), estimate(key, target, route.to_target))
+
+
+def estimate_quickly(source: Guide8, target: Guide8, start: Image | None = None) -> Image:
+    """As `estimate_flow` from rest, in less than two thirds of the time: patches lie further apart."""
+    return _estimated("quickly", source, target, None)
+
+
+def refine_quickly(route: Route, target: Guide8, key: Guide8) -> Route:
+    """As `refine`, in less than half the time: the way there near its start, the way back, which only tells how far to
+    trust it, at half the size."""
+    to_key = _estimated("quickly there", target, key, route.to_key)
+    # DIS itself needs 32 pixels, at the scale that it ends at
+    back = "quickly back" if min(target.shape) >= 64 else "from a start"
+    return Route(to_key, _estimated(back, key, target, route.to_target))
 
 
 def consistency(route: Route) -> Image:

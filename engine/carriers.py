@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import cv2
 import numpy as np
 
-from stpn.engine.alignment import Estimate, Image, Route, agreement, estimate_flow, refine
-from stpn.engine.fusion import Candidate, candidate, fuse
-from stpn.engine.routes import guide8, neighbour_steps, routes_from
+from stpn.engine.alignment import (
+    Estimate,
+    Image,
+    agreement,
+    estimate_flow,
+    estimate_quickly,
+    refine,
+    refine_quickly,
+)
+from stpn.engine.array_store import ArrayStore
+from stpn.engine.fusion import Candidate, Fused, candidate, fuse
+from stpn.engine.mixture import Mixture, mixed_by_hand
+from stpn.engine.routes import KeptRoutes, guide8, neighbour_steps
+from stpn.engine.stages import stage
 
 if TYPE_CHECKING:
     from stpn.engine.aligned_network import AlignedFusion
@@ -60,6 +72,8 @@ class FlowCarrier(Carrier):
         targets: Sequence[int],
         parallel: Callable[..., Iterable[Image]] = map,
         estimate: Estimate = estimate_flow,
+        *,
+        quickly: bool = False,
     ) -> None:
         """Estimates all motion that the targets share.
 
@@ -69,31 +83,39 @@ class FlowCarrier(Carrier):
             targets: the frames that will be asked for.
             parallel: like `map`, or a pool's.
             estimate: of the motion between two frames.
+            quickly: whether motion is estimated in half the time, in place of by `estimate`.
         """
-        self._keys, self._lightness, self._estimate = keys, lightness, estimate
+        self._keys, self._lightness = keys, lightness
+        self._refine = refine_quickly if quickly else partial(refine, estimate=estimate)
         self._guides = {frame: guide8(image) for frame, image in lightness.items()}
-        steps = neighbour_steps(self._guides, parallel, estimate)
-        self._routes: list[dict[int, Route]] = []
-        wanted = set(targets)
-        for key in keys:
-            last = max(targets, key=lambda frame: abs(frame - key.frame))
-            self._routes.append({f: route for f, route in routes_from(key.frame, steps, last) if f in wanted})
+        steps = neighbour_steps(self._guides, parallel, estimate_quickly if quickly else estimate, ArrayStore())
+        with stage("routes"):
+            store = ArrayStore()
+            self._routes = [KeptRoutes(key.frame, steps, targets, store) for key in keys]
 
     def carry(self, frame: int) -> tuple[Image, Image]:
         """See `Carrier`."""
-        fused = fuse([one for routes in self._candidates(frame) for one in routes], self._lightness[frame])
+        fused = self._fused(self._candidates(frame), frame)
         return fused.filled, fused.confidence
+
+    def mixtures(self, frames: Sequence[int]) -> list[Mixture]:
+        """See `stpn.engine.mixture.Mixing`."""
+        found = [(frame, self._candidates(frame)) for frame in frames]
+        return [mixed_by_hand(candidates, self._fused(candidates, frame)) for frame, candidates in found]
+
+    def _fused(self, candidates: Sequence[Sequence[Candidate]], frame: int) -> Fused:
+        with stage("fusion"):
+            return fuse([one for routes in candidates for one in routes], self._lightness[frame])
 
     def _candidates(self, frame: int) -> list[list[Candidate]]:
         """What each key gives along each of its routes."""
         out = []
         for key, routes in zip(self._keys, self._routes, strict=True):
             accumulated = routes[frame]
-            direct = refine(accumulated, self._guides[frame], self._guides[key.frame], self._estimate)
-            light, distance = self._lightness[key.frame], abs(frame - key.frame)
-            out.append(
-                [candidate(key.prop, light, self._lightness[frame], route, distance) for route in (accumulated, direct)]
-            )
+            direct = self._refine(accumulated, self._guides[frame], self._guides[key.frame])
+            light, distance, here = self._lightness[key.frame], abs(frame - key.frame), self._lightness[frame]
+            with stage("warp"):
+                out.append([candidate(key.prop, light, here, route, distance) for route in (accumulated, direct)])
         return out
 
 
@@ -108,9 +130,11 @@ class AlignedCarrier(FlowCarrier):
         network: AlignedFusion,
         parallel: Callable[..., Iterable[Image]] = map,
         estimate: Estimate = estimate_flow,
+        *,
+        quickly: bool = False,
     ) -> None:
         """As `FlowCarrier`, with a network for the property."""
-        super().__init__(keys, lightness, targets, parallel, estimate)
+        super().__init__(keys, lightness, targets, parallel, estimate, quickly=quickly)
         self._network = network
 
     def carry(self, frame: int) -> tuple[Image, Image]:
@@ -121,15 +145,22 @@ class AlignedCarrier(FlowCarrier):
         """See `Carrier`."""
         from stpn.engine.aligned import carry_observed
 
-        return carry_observed(self._network, [self._observed(frame) for frame in frames])
+        return carry_observed(self._network, [self._observed(frame, self._candidates(frame)) for frame in frames])
 
-    def _observed(self, frame: int) -> dict[str, Image]:
+    def mixtures(self, frames: Sequence[int]) -> list[Mixture]:
+        """See `stpn.engine.mixture.Mixing`."""
+        from stpn.engine.aligned import mix_observed
+
+        candidates = [self._candidates(frame) for frame in frames]
+        pictures = [self._observed(frame, found) for frame, found in zip(frames, candidates, strict=True)]
+        return mix_observed(self._network, pictures, candidates)
+
+    def _observed(self, frame: int, candidates: Sequence[Sequence[Candidate]]) -> dict[str, Image]:
         from stpn.engine.observation import observe
 
-        candidates, light = self._candidates(frame), self._lightness[frame]
-        fused = fuse([one for routes in candidates for one in routes], light)
-        keys = [(self._lightness[key.frame], key.prop) for key in self._keys]
-        return observe(candidates, fused, light, keys)
+        keys, fused = [(self._lightness[key.frame], key.prop) for key in self._keys], self._fused(candidates, frame)
+        with stage("network"):
+            return observe(candidates, fused, self._lightness[frame], keys)
 
 
 class NetworkCarrier(Carrier):
@@ -161,6 +192,7 @@ class NetworkCarrier(Carrier):
         import torch
 
         from stpn.engine.device import inference
+        from stpn.engine.graphs import replayed
 
         def tensor(images: Iterable[Image]) -> torch.Tensor:
             planes = np.stack([np.moveaxis(np.atleast_3d(image), 2, 0) for image in images])
@@ -170,10 +202,12 @@ class NetworkCarrier(Carrier):
         channels = served[0].prop.shape[2]
         with inference(self._network, fast=False) as device:
             at_key, at_target = tensor(self._guide(key.frame) for key in served), tensor(map(self._guide, frames))
-            gates = self._network.gates(at_key, at_target)
-            carried = self._network.carry(tensor(key.prop / self._unit for key in served), gates).cpu().numpy()
+            gates = replayed(self._network.gates, at_key, at_target)
+            carried = (
+                replayed(self._network.carry, tensor(key.prop / self._unit for key in served), gates).cpu().numpy()
+            )
             planes = at_key if at_key.shape[1] == channels else at_key.repeat(1, channels, 1, 1)
-            seen = self._network.carry(planes, gates).mean(dim=1).cpu().numpy()
+            seen = replayed(self._network.carry, planes, gates).mean(dim=1).cpu().numpy()
             known = at_target.mean(dim=1).cpu().numpy()
         # the network works at a fraction of the resolution, so only what survives that can be compared
         size = 2**self._network.config.halvings + 1

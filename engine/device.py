@@ -5,14 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import TypeVar
 
 import torch
 from torch import nn
+
+Placed = TypeVar("Placed", bound=nn.Module)
 
 
 def device_of(network: nn.Module) -> torch.device:
     """The device that holds a network's weights."""
     return next(network.parameters()).device
+
+
+def place(network: Placed, device: str) -> Placed:
+    """Moves a network to a device; what a GPU multiplies for a convolution lies side by side there (channels last).
+
+    What is not a convolution asks for the order that it needs: `stpn.engine.propagation.cuda` for planes.
+    """
+    if torch.device(device).type == "cpu":
+        return network.to(device)
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 @contextmanager

@@ -23,15 +23,15 @@ REACH = 24 / 512
 _TEXTURE = 30
 
 
-def blindness(lightness: Image, clipped: NDArray[np.bool_]) -> tuple[Image, Image]:
+def blindness(lightness: Image, clipped: NDArray[np.bool_] | NDArray[np.float16]) -> tuple[Image, Image]:
     """Where motion cannot be seen (H, W), 1 = not at all, with soft edges; and where it can be, 0 = no texture.
 
     Args:
         lightness: (H, W) float32, 0..100.
-        clipped: (H, W).
+        clipped: (H, W), yes or no, or how far, 0..1.
     """
-    near = cv2.dilate(clipped.astype(np.uint8), np.ones((5, 5), np.uint8))
-    blind = cv2.GaussianBlur(near.astype(np.float32), (0, 0), 3)
+    near = cv2.dilate(clipped.astype(np.float32), np.ones((5, 5), np.uint8))
+    blind = cv2.GaussianBlur(near, (0, 0), 3)
     across, along = cv2.Sobel(lightness, cv2.CV_32F, 1, 0), cv2.Sobel(lightness, cv2.CV_32F, 0, 1)
     texture = cv2.boxFilter(across * across + along * along, -1, (7, 7))
     return blind, np.asarray((1 - near) * texture / (texture + _TEXTURE), np.float32)

@@ -119,7 +119,7 @@ class Matching(nn.Module):
         value = torch.cat(
             [known.flatten(2).transpose(1, 2)[:, None].expand(-1, heads, -1, -1), k, *[0 * ones] * size], dim=3
         )
-        found = scaled_dot_product_attention(query, token, value, scale=1.0)
+        found = _attention(query, token, value)
         count = known.shape[1]
         alike = (found[..., count : count + channels] * q).sum(dim=3, keepdim=True)
         planes = split_axis(torch.cat([found[..., :count], alike], dim=3).transpose(2, 3), 3, height, width)
@@ -134,7 +134,17 @@ def split_axis(x: Tensor, axis: int, *sizes: int) -> Tensor:
 
 def place_centre(height: int, width: int, like: Tensor) -> Tensor:
     """Places are counted from the centre, where the numbers are smallest."""
-    return torch.tensor([(width - 1) / 2, (height - 1) / 2], dtype=like.dtype, device=like.device)
+    # filled in on the device: a CUDA graph holds no copy from the processor's memory
+    x, y = (torch.full((), (side - 1) / 2, dtype=like.dtype, device=like.device) for side in (width, height))
+    return torch.stack([x, y])
+
+
+def _attention(query: Tensor, token: Tensor, value: Tensor) -> Tensor:
+    """In float32 on a CPU: squares of places do not fit bfloat16, which is no faster here either."""
+    if not torch.is_autocast_enabled("cpu"):
+        return scaled_dot_product_attention(query, token, value, scale=1.0)
+    with torch.autocast("cpu", enabled=False):
+        return scaled_dot_product_attention(query, token, value, scale=1.0)
 
 
 def _pooled(x: Tensor) -> Tensor:

@@ -60,10 +60,12 @@ def observe(
     }
     weights = iter(fused.weights)
     for k, (routes, (key_lightness, prop)) in enumerate(zip(candidates, keys, strict=True)):
-        out["key_lightness"][k, 0], out["key_values"][k] = _light(key_lightness), _first(prop / scale)
+        _light(key_lightness, out["key_lightness"][k, 0])
+        np.divide(_first(prop), scale, out=out["key_values"][k])
         for r, one in enumerate(routes):
             i = k * each + r
-            out["values"][i], out["warped"][i, 0] = _first(one.value / scale), _light(one.lightness)
+            np.divide(_first(one.value), scale, out=out["values"][i])
+            _light(one.lightness, out["warped"][i, 0])
             out["weights"][i, 0], out["distance"][i] = next(weights), one.distance / FAR
             out["error"][i], out["flow"][i] = _first(one.error), _first(one.flow)
     if shown is not None:
@@ -72,7 +74,9 @@ def observe(
 
 
 def collate(pictures: Sequence[dict[str, Image]]) -> dict[str, Tensor]:
-    """Planes of several pictures of one size as one batch."""
+    """Planes of several pictures of one size as one batch; of one picture alone they are its own where they can be."""
+    if len(pictures) == 1:
+        return {name: torch.from_numpy(np.ascontiguousarray(plane)[None]) for name, plane in pictures[0].items()}
     return {name: torch.from_numpy(np.stack([p[name] for p in pictures])) for name in pictures[0]}
 
 
@@ -81,9 +85,10 @@ def inputs(batch: dict[str, Tensor]) -> Inputs:
     return Inputs(**{field.name: batch[field.name] for field in fields(Inputs) if field.name in batch})
 
 
-def _light(lightness: Image) -> Image:
+def _light(lightness: Image, out: Image | None = None) -> Image:
     """0..1, as in training; light beyond white or below black looks like white and black."""
-    return np.clip(lightness, 0, UNIT) / UNIT
+    clipped = np.clip(lightness, 0, UNIT, out=out)
+    return np.divide(clipped, UNIT, out=clipped)
 
 
 def _first(image: Image) -> Image:

@@ -6,15 +6,16 @@ computed by itself gets the same bits as in a batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import pairwise
 
 import cv2
 import numpy as np
 
 from stpn.engine.alignment import Estimate, Guide8, Image, Route, chain, estimate_flow
+from stpn.engine.array_store import ArrayStore
 
-Steps = Mapping[tuple[int, int], Image]
+Steps = Mapping[tuple[int, int], Image] | ArrayStore
 
 
 def guide8(lightness: Image) -> Guide8:
@@ -27,6 +28,7 @@ def neighbour_steps(
     guides: Mapping[int, Guide8],
     parallel: Callable[..., Iterable[Image]] = map,
     estimate: Estimate = estimate_flow,
+    into: ArrayStore | None = None,
 ) -> Steps:
     """Flows between all neighbouring frames, both ways: {(a, a + 1): flow a -> a + 1, (a + 1, a): ...}.
 
@@ -34,13 +36,17 @@ def neighbour_steps(
         guides: a run of frames without holes.
         parallel: like `map`, or a pool's.
         estimate: of the motion between two frames.
+        into: where they are kept; None: in memory.
     """
     # OpenCV's own threads would split DIS into stripes, and the result would depend on how many there are
     cv2.setNumThreads(1)
     frames = sorted(guides)
     pairs = [pair for a, b in pairwise(frames) for pair in ((a, b), (b, a))]
     flows = parallel(lambda pair: estimate(guides[pair[0]], guides[pair[1]], None), pairs)
-    return dict(zip(pairs, flows, strict=True))
+    kept: dict[tuple[int, int], Image] | ArrayStore = {} if into is None else into
+    for pair, flow in zip(pairs, flows, strict=True):
+        kept[pair] = flow
+    return kept
 
 
 def routes_from(key: int, steps: Steps, towards: int) -> Iterator[tuple[int, Route]]:
@@ -54,3 +60,27 @@ def routes_from(key: int, steps: Steps, towards: int) -> Iterator[tuple[int, Rou
         to_key = chain(steps[frame, frame - way], to_key)
         to_target = chain(to_target, steps[frame - way, frame])
         yield frame, Route(to_key, to_target)
+
+
+class KeptRoutes:
+    """Routes from a key to some frames, of any number, in bounded memory."""
+
+    def __init__(self, key: int, steps: Steps, frames: Collection[int], store: ArrayStore) -> None:
+        """Accumulates them.
+
+        Args:
+            key: its frame.
+            steps: of `neighbour_steps`, from the key to each of the frames.
+            frames: those that will be asked for; at least one.
+            store: where they are kept.
+        """
+        self._key, self._store = key, store
+        wanted = set(frames)
+        last = max(wanted, key=lambda frame: abs(frame - key))
+        for frame, route in routes_from(key, steps, last):
+            if frame in wanted:
+                store[key, frame, "to key"], store[key, frame, "to target"] = route.to_key, route.to_target
+
+    def __getitem__(self, frame: int) -> Route:
+        """The route between the key and a frame."""
+        return Route(self._store[self._key, frame, "to key"], self._store[self._key, frame, "to target"])

@@ -10,6 +10,7 @@ from pathlib import Path
 from stpn.engine.aligned_network import AlignedFusion
 from stpn.engine.training.adaptation import Adapted, Amount, Moment, Settings, Stopped, adapt
 from stpn.engine.training.adaptation_material import Triple
+from stpn.engine.working_size import reduced
 from stpn.plugin.adaptation_plan import Plan
 from stpn.plugin.adapted_file import Record, options_of, read_record, write_adapted
 from stpn.plugin.device import torch_threads
@@ -17,7 +18,7 @@ from stpn.plugin.memory import return_free_memory
 from stpn.plugin.networks import load_weights
 from stpn.plugin.progress import Status
 from stpn.plugin.properties.color import Color
-from stpn.plugin.properties.lightness import seen
+from stpn.plugin.properties.lightness import seen, working_factor_of
 from stpn.plugin.reading import Cancelled, Reader, RenderError
 from stpn.plugin.request import RequestError
 from stpn.plugin.shot import Shot
@@ -90,11 +91,11 @@ def _found(plan: Plan, network: AlignedFusion, prop: Color, reader: Reader, stat
 
 
 def _triple(frame: int, serving: tuple[int, ...], prop: Color, reader: Reader) -> Triple:
-    """A key, its neighbours, and the lightness of the plate from the first to the last of these."""
-    keys = sorted((frame, *serving))
-    found = seen(range(keys[0], keys[-1] + 1), keys, prop.plate, prop.working, reader)
-    props = {key: prop.read_key(key, found.at_keys[key], reader) for key in keys}
-    return Triple(frame, serving, found.lightness, props)
+    """A key, its neighbours, and the lightness of the plate from first to last, as motion sees it."""
+    keys, factor = sorted((frame, *serving)), working_factor_of(prop.plate)
+    found = seen(range(keys[0], keys[-1] + 1), keys, prop.plate, prop.working, reader, factor)
+    props = {key: reduced(prop.read_key(key, found.at_keys[key], reader), factor) for key in keys}
+    return Triple(frame, serving, found.lightness, props, reduced=factor > 1)
 
 
 def _in_words(moment: Moment, plan: Plan) -> str:

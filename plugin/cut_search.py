@@ -13,10 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stpn.engine.cuts import SIDE, WINDOW, Findings, cut_guide, search
+from stpn.engine.stages import stage
+from stpn.engine.working_size import reduced
 from stpn.ocio.cielab import luminance_of
 from stpn.ocio.plate import Plate
 from stpn.plugin.footage import Footage
 from stpn.plugin.keys import frames_of
+from stpn.plugin.properties.lightness import luminance, working_factor_of
 from stpn.plugin.request import RequestError, listed
 
 Image = NDArray[np.float32]
@@ -94,14 +97,18 @@ def small_luminance(plate: Plate, footage: Footage, side: int, shortest: int = _
     Returns:
         (h, w) float32, white = 1; a pixel that is no number takes those around it with it.
     """
-    image = plate.color(footage.part)
-    height, width = image.shape[:2]
-    scale = max(side / max(height, width), shortest / min(height, width))
-    if scale < 1:
-        size = max(round(width * scale), 1), max(round(height * scale), 1)
-        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.float32)
+    image = _smaller(plate.color(footage.part), side, shortest)
     footage.space.decode(image)
     return luminance_of(image, footage.space)
+
+
+def _smaller(image: Image, side: int, shortest: int) -> Image:
+    height, width = image.shape[:2]
+    scale = max(side / max(height, width), shortest / min(height, width))
+    if scale >= 1:
+        return image
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
 class _Guides:
@@ -142,10 +149,17 @@ class _Guides:
             del self._known[next(iter(self._known))]
 
     def _read(self, frame: int) -> Guide8 | None:
-        plate = self._plate.files.read(frame)
+        with stage("read"):
+            plate = self._plate.files.read(frame)
         if self._plate.part >= len(plate.info.parts):
             return None
         part, first = plate.info.parts[self._plate.part], self._plate.info.parts[self._plate.part]
         if (part.width, part.height) != (first.width, first.height):
             return None
-        return cut_guide(small_luminance(plate, self._plate, SIDE))
+        factor = working_factor_of(self._plate)
+        with stage("cuts"):
+            if factor == 1:
+                return cut_guide(small_luminance(plate, self._plate, SIDE))
+            seen = reduced(luminance(plate, self._plate), factor)
+            self._plate.previews.put(frame, seen)
+            return cut_guide(_smaller(seen, SIDE, _SHORTEST))

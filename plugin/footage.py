@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from stpn.ocio.config import Config
 from stpn.ocio.plate import PartInfo, PlateError, PlateInfo
 from stpn.ocio.spaces import PlateSpace
 from stpn.plugin.frame_source import FrameSource
+from stpn.plugin.previews import Previews
 
 _DTYPES = {"half": "float16", "float": "float32"}
 # what `space_from_attributes` decides by
@@ -29,6 +30,7 @@ class Footage:
         pixel_type: type of the widest of them: half, float, uint8, uint16 ...
         info: what the first frame holds.
         space: the color space.
+        previews: of frames that were looked at before they were rendered.
     """
 
     files: FrameSource
@@ -37,6 +39,7 @@ class Footage:
     pixel_type: str
     info: PlateInfo
     space: PlateSpace
+    previews: Previews = field(default_factory=Previews, compare=False, repr=False)
 
 
 def open_footage(config: Config, files: FrameSource, info: PlateInfo, asked: str, option: str) -> tuple[Footage, str]:

@@ -18,25 +18,25 @@ class LazyFrames(Mapping[int, Image]):
     """Pictures by frame; the last few that were asked for are kept. Safe to use from several threads."""
 
     def __init__(self, frames: Sequence[int], read: Callable[[int], Image], kept: int = _KEPT) -> None:
-        """Takes the frames there are, and what makes the picture of one."""
-        self._frames, self._read, self._most = frames, read, kept
+        """Takes the frames there are, what makes the picture of one, and how many are kept."""
+        self._frames, self._read, self.kept = frames, read, kept
         self._known = frozenset(frames)
-        self._kept: OrderedDict[int, Image] = OrderedDict()
+        self._pictures: OrderedDict[int, Image] = OrderedDict()
         self._lock = threading.Lock()
 
     def __getitem__(self, frame: int) -> Image:
         with self._lock:
-            if frame in self._kept:
-                self._kept.move_to_end(frame)
-                return self._kept[frame]
+            if frame in self._pictures:
+                self._pictures.move_to_end(frame)
+                return self._pictures[frame]
         if frame not in self._known:
             raise KeyError(frame)
         picture = self._read(frame)  # two threads may both read it; that is rare, and right
         picture.flags.writeable = False
         with self._lock:
-            self._kept[frame] = picture
-            while len(self._kept) > self._most:
-                self._kept.popitem(last=False)
+            self._pictures[frame] = picture
+            while len(self._pictures) > self.kept:
+                self._pictures.popitem(last=False)
         return picture
 
     def __iter__(self) -> Iterator[int]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from stpn.engine.carriers import Carrier
 from stpn.engine.cuts import Findings
+from stpn.engine.working_size import working_factor
 from stpn.ocio.config import Config, load_config
 from stpn.plugin.cut_search import find_cuts, given_cuts
 from stpn.plugin.device import choose_device
@@ -187,7 +188,8 @@ class LiveSpan:
         assert self._found is not None
         between = [f for f in self._job.sources if f not in self._job.keys and self._around(f) == around]
         info = self._job.pictures[self._job.sources[frame]]
-        kept = len(between) * info.width * info.height * _MOTION_BYTES * sum(key is not None for key in around)
+        pixels = info.width * info.height // working_factor(info.height, info.width) ** 2
+        kept = len(between) * pixels * _MOTION_BYTES * sum(key is not None for key in around)
         targets = tuple(between) if kept <= self._most else (frame,)
         span = Span(*around, targets)
         return span, self._prop.carrier(span, targets, self._reader, self._network, self._found.flashes)

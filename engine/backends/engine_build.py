@@ -86,12 +86,12 @@ def network_size(network: Network, height: int, width: int) -> tuple[int, int]:
 
         height, width = working_size(height, width)
         return -(-height // MULTIPLE) * MULTIPLE, -(-width // MULTIPLE) * MULTIPLE
-    from stpn.engine.aligned import MIXED_LONG_SIDE, shown_smaller
+    from stpn.engine.aligned import mixed_long_side, shown_smaller
     from stpn.engine.working_size import working_factor
 
     factor = working_factor(height, width)
     height, width = -(-height // factor), -(-width // factor)
-    factor = shown_smaller(height, width, MIXED_LONG_SIDE if factor > 1 else None)
+    factor = shown_smaller(height, width, mixed_long_side(network) if factor > 1 else None)
     whole = factor * MULTIPLE
     return -(-height // whole) * MULTIPLE, -(-width // whole) * MULTIPLE
 

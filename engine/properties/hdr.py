@@ -13,21 +13,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stpn.engine.alignment import Estimate, Image, Route, estimate_flow, refine
+from stpn.engine.alignment import Estimate, Image, Route, estimate_flow
 from stpn.engine.carriers import Carrier, FlowCarrier, Key, NetworkCarrier
+from stpn.engine.full_size import FullSizeCarrier, full_size_keys
 from stpn.engine.fusion import Candidate, Fused, candidate, fuse
 from stpn.engine.local_motion import blindness, bridged
-from stpn.engine.properties.response import EPSILON, KeyPair, Response, fit_exposure, fit_response
+from stpn.engine.mixture import Mixture, mixed_by_hand
+from stpn.engine.properties.clipping import alpha_of as alpha_of
+from stpn.engine.properties.clipping import blindness_of as blindness_of
+from stpn.engine.properties.clipping import lightness_of as lightness_of
+from stpn.engine.properties.hdr_full_size import TwoSizes
+from stpn.engine.properties.response import KeyPair, Response, fit_exposure, fit_response
+from stpn.engine.working_size import reduced
 
 if TYPE_CHECKING:
     from stpn.engine.aligned_network import AlignedFusion
     from stpn.engine.network import SwitchableTPN
 
-# the paper's alpha: the plate alone below, what is carried alone at the clip level
-_FROM, _RANGE = np.float32(0.95), np.float32(0.05)
-# a channel that is surely not clipped is known, whatever the others are
-_KNOWN, _LOST = 0.97, 0.99
-_LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 # ln(H / clip + 0.01) in units of the networks
 UNIT = 2.0
 
@@ -44,6 +46,8 @@ class HdrCarrier(Carrier):
         parallel: Callable[..., Iterable[Image]] = map,
         estimate: Estimate = estimate_flow,
         known: Mapping[int, Image] | None = None,
+        factor: int = 1,
+        within: Callable[..., Iterable[Any]] = map,
     ) -> None:
         """Finds the camera's response, then estimates all motion that the targets share.
 
@@ -55,6 +59,10 @@ class HdrCarrier(Carrier):
             parallel, estimate: as for `FlowCarrier`.
             known: (H, W, 3) float32 radiance of each of these frames, by a curve that has a name, up to exposure; None:
                 the curve is fitted to the keys.
+            factor: how many times smaller than the plate motion and the network of `aligned` see it; beyond 1 `ldr` and
+                `known` are asked for a frame when it is needed, and nothing of a frame that is as large as the plate is
+                kept.
+            within: like `map`, for parts of a frame.
 
         Raises:
             ResponseError: a key does not match its plate frame.
@@ -63,7 +71,15 @@ class HdrCarrier(Carrier):
         self._response = fit_response(pairs) if known is None else fit_exposure(pairs, known)
         self._ldr, self._known = ldr, known
         logs = [Key(key.frame, self._response.to_log(np.nan_to_num(key.prop))) for key in keys]
-        self._carrier = self._made(logs, sorted(ldr), targets, network, parallel, estimate)
+        of_paper = network is not None and not hasattr(network, "matching")
+        self._sizes: TwoSizes | None = None
+        if factor > 1 and not of_paper:
+            self._sizes = TwoSizes(self._response, ldr, known, factor, within)
+            codes = {pair.frame: pair.ldr for pair in pairs}
+            del pairs
+            self._carrier = self._made_small(self._sizes, codes, logs, factor, targets, network, parallel, within)
+        else:
+            self._carrier = self._made(logs, sorted(ldr), targets, network, of_paper, parallel, estimate)
 
     def _made(
         self,
@@ -71,16 +87,40 @@ class HdrCarrier(Carrier):
         frames: Sequence[int],
         targets: Sequence[int],
         network: Any,
+        of_paper: bool,
         parallel: Callable[..., Iterable[Image]],
         estimate: Estimate,
     ) -> Carrier:
-        if network is not None and not hasattr(network, "matching"):
+        if of_paper:
             served = sorted({*targets, *(key.frame for key in logs)})
             guides = {frame: self._response.to_log(self._inverse(frame)) for frame in served}
             return NetworkCarrier(logs, {}, network, guides=guides, unit=UNIT)
         lightness = {frame: lightness_of(self._response.to_log(self._inverse(frame))) for frame in frames}
         clipped = {frame: self._response.clipped(self._ldr[frame]) for frame in frames}
         return LogCarrier(logs, lightness, clipped, targets, self._shown, network, parallel, estimate)
+
+    def _made_small(
+        self,
+        sizes: TwoSizes,
+        codes: dict[int, Image],
+        logs: list[Key],
+        factor: int,
+        targets: Sequence[int],
+        network: Any,
+        parallel: Callable[..., Iterable[Any]],
+        within: Callable[..., Iterable[Any]],
+    ) -> Carrier:
+        small = [Key(key.frame, reduced(key.prop, factor)) for key in logs]
+        packed = full_size_keys([(key.prop, sizes.lightness(key.frame, codes[key.frame])) for key in logs])
+        seen = {frame: sizes.reduced(frame, own) for frame, own in codes.items()}
+        codes.clear()
+        logs.clear()  # before the other frames are read
+        frames = sorted(set(self._ldr) - set(seen))
+        seen.update(zip(frames, parallel(sizes.reduced, frames), strict=True))
+        lightness = {frame: light for frame, (light, _) in seen.items()}
+        clipped = {frame: share for frame, (_, share) in seen.items()}
+        mixing = LogCarrier(small, lightness, clipped, targets, sizes.shown, network, parallel, quickly=True)
+        return FullSizeCarrier(mixing, packed, sizes.lightness, factor, within)
 
     @property
     def response(self) -> Response:
@@ -93,6 +133,9 @@ class HdrCarrier(Carrier):
 
     def carry_batch(self, frames: Sequence[int]) -> list[tuple[Image, Image]]:
         """See `Carrier`."""
+        if self._sizes is not None:
+            # one at a time: two of them may be more than memory holds
+            return [self._sizes.joined(frame, *self._carrier.carry(frame)) for frame in frames]
         out = []
         for frame, (carried, confidence) in zip(frames, self._carrier.carry_batch(frames), strict=True):
             lost = self._lost(frame)
@@ -139,21 +182,23 @@ class LogCarrier(FlowCarrier):
         self,
         keys: Sequence[Key],
         lightness: Mapping[int, Image],
-        clipped: Mapping[int, NDArray[np.bool_]],
+        clipped: Mapping[int, NDArray[np.bool_] | NDArray[np.float16]],
         targets: Sequence[int],
         shown: Callable[[int], tuple[Image, Image]] | None = None,
         network: AlignedFusion | None = None,
         parallel: Callable[..., Iterable[Image]] = map,
         estimate: Estimate = estimate_flow,
+        *,
+        quickly: bool = False,
     ) -> None:
         """As `FlowCarrier`.
 
         Args:
-            clipped: (H, W), where each frame clips.
+            clipped: (H, W), where each frame clips, or how far, 0..1.
             shown: of a frame what the plate shows of the property and how far it does not; see `observe`.
             network: that weighs, matches and fills in; None: motion alone.
         """
-        super().__init__(keys, lightness, targets, parallel, estimate)
+        super().__init__(keys, lightness, targets, parallel, estimate, quickly=quickly)
         self._clipped, self._shown, self._network = clipped, shown, network
         self._blind_keys = [blindness(lightness[key.frame], clipped[key.frame]) for key in keys]
 
@@ -168,15 +213,33 @@ class LogCarrier(FlowCarrier):
             return [(one.blend, one.confidence) for one in fused]
         from stpn.engine.aligned import carry_observed
 
-        return carry_observed(self._network, [self._seen(frame, self._network.config.unit) for frame in frames])
+        return carry_observed(self._network, self._observed(frames)[0])
 
-    def _seen(self, frame: int, unit: float) -> dict[str, Image]:
+    def mixtures(self, frames: Sequence[int]) -> list[Mixture]:
+        """See `stpn.engine.mixture.Mixing`."""
+        if self._network is None:
+            return [self._mixed(frame, self.candidates(frame, self.ways(frame))) for frame in frames]
+        from stpn.engine.aligned import mix_observed
+
+        return mix_observed(self._network, *self._observed(frames))
+
+    def _mixed(self, frame: int, candidates: Sequence[Sequence[Candidate]]) -> Mixture:
+        mixture = mixed_by_hand(candidates, fused_of(candidates, self._lightness[frame]))
+        # its fill is the mean of the candidates, which is sampled at full size
+        return replace(mixture, unsure=np.zeros_like(mixture.unsure))
+
+    def _observed(self, frames: Sequence[int]) -> tuple[list[dict[str, Image]], list[list[list[Candidate]]]]:
+        """What the network sees of frames, and the candidates of each."""
         from stpn.engine.observation import observe
 
-        candidates, light = self.candidates(frame, self.ways(frame)), self._lightness[frame]
-        keys = [(self._lightness[key.frame], key.prop) for key in self._keys]
-        shown = self._shown(frame) if self._shown else None
-        return observe(candidates, fused_of(candidates, light), light, keys, unit, shown)
+        assert self._network is not None
+        unit, keys = self._network.config.unit, [(self._lightness[key.frame], key.prop) for key in self._keys]
+        found = [self.candidates(frame, self.ways(frame)) for frame in frames]
+        pictures = []
+        for frame, candidates in zip(frames, found, strict=True):
+            light, shown = self._lightness[frame], self._shown(frame) if self._shown else None
+            pictures.append(observe(candidates, fused_of(candidates, light), light, keys, unit, shown))
+        return pictures, found
 
     def ways(self, frame: int) -> list[tuple[Route, ...]]:
         """The routes from a frame to each key."""
@@ -184,7 +247,7 @@ class LogCarrier(FlowCarrier):
         out: list[tuple[Route, ...]] = []
         for key, there, routes in zip(self._keys, self._blind_keys, self._routes, strict=True):
             accumulated = routes[frame]
-            direct = refine(accumulated, self._guides[frame], self._guides[key.frame], self._estimate)
+            direct = self._refine(accumulated, self._guides[frame], self._guides[key.frame])
             out.append((accumulated, direct, bridged(direct, here, there)))
         return out
 
@@ -201,21 +264,3 @@ def fused_of(candidates: Sequence[Sequence[Candidate]], lightness: Image) -> Fus
     """As `fuse`, but that nothing is filled by lightness: what clips is as light as anything else that does."""
     fused = fuse([one for routes in candidates for one in routes], lightness)
     return replace(fused, spread=fused.blend)
-
-
-def alpha_of(level: Image) -> Image:
-    """The paper's alpha (H, W, 1) of code values (H, W, 3), 1 = clipped: how far what was carried counts."""
-    brightest = level.max(axis=2, keepdims=True)
-    return np.asarray(np.clip((brightest - _FROM) / _RANGE, 0, 1), np.float32)
-
-
-def blindness_of(level: Image) -> Image:
-    """How far each channel of code values (H, W, 3), 1 = clipped, says nothing: 0..1."""
-    return np.asarray(np.clip((level - np.float32(_KNOWN)) / np.float32(_LOST - _KNOWN), 0, 1), np.float32)
-
-
-def lightness_of(log: Image) -> Image:
-    """CIE lightness (H, W), 0..100, of ln(H / clip + 0.01) (H, W, 3): what motion is found on, whatever the curve."""
-    luminance = (np.exp(log) - EPSILON) @ _LUMINANCE
-    light = np.where(luminance > 216 / 24389, 116 * np.cbrt(luminance) - 16, luminance * (24389 / 27))
-    return np.asarray(np.clip(light, 0, 100), np.float32)

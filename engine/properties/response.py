@@ -80,16 +80,22 @@ class Response:
             given: (H, W, 3) float32 code values, or, where there are no curves, radiance up to exposure.
             frame: its number; a camera that changes its exposure does so evenly from key to key.
         """
-        frames = sorted(self.stops)
-        gain = 2.0 ** -np.interp(frame, frames, [self.stops[key] for key in frames])
+        gain = self.gain(frame)
         if self.curves is None:
             return np.asarray(given * np.float32(gain), np.float32)
-        light = [np.interp(given[..., c], *curve) for c, curve in enumerate(self.curves)]
-        return np.asarray(np.stack(light, axis=2) * gain, np.float32)
+        light = np.empty(given.shape, np.float32)
+        for c, curve in enumerate(self.curves):
+            light[..., c] = np.interp(given[..., c], *curve) * gain
+        return light
+
+    def gain(self, frame: int) -> float:
+        """What the light behind the curves is multiplied with at a frame."""
+        frames = sorted(self.stops)
+        return float(2.0 ** -np.interp(frame, frames, [self.stops[key] for key in frames]))
 
     def clipped(self, ldr: Image) -> NDArray[np.bool_]:
         """Where a plate frame (H, W, 3) clips in any channel, (H, W)."""
-        return np.asarray(ldr.max(axis=2) >= 0.98 * self.level)
+        return np.asarray(_brightest(ldr) >= 0.98 * self.level)
 
     def to_log(self, radiance: Image) -> Image:
         """ln(H / clip + 0.01) of radiance; below black counts as black."""
@@ -178,8 +184,13 @@ def clip_level(pictures: Sequence[Image]) -> float:
     """The code value at which pictures (H, W, 3) clip: where many pixels are as bright as the brightest, else 1 for
     pictures within 0..1, and the brightest for others."""
     brightest = max(float(picture.max()) for picture in pictures)
-    near = np.mean([(picture.max(axis=2) >= 0.998 * brightest).mean() for picture in pictures])
+    near = np.mean([(_brightest(picture) >= 0.998 * brightest).mean() for picture in pictures])
     return brightest if near >= _PLATEAU or brightest > 1 else 1.0
+
+
+def _brightest(picture: Image) -> Image:
+    """The largest channel (H, W); numpy's own maximum over a last axis that is short takes fifty times as long."""
+    return np.maximum(np.maximum(picture[..., 0], picture[..., 1]), picture[..., 2])
 
 
 def _samples(pair: KeyPair, level: float) -> list[Curve]:

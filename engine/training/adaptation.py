@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from stpn.engine.aligned import shown_smaller
 from stpn.engine.aligned_network import AlignedFusion
 from stpn.engine.alignment import Image
 from stpn.engine.device import fast_bfloat16
@@ -28,6 +27,7 @@ from stpn.engine.training.adaptation_material import (
     Triple,
     checkerboard,
     seen_along,
+    shown_factor,
 )
 from stpn.engine.training.aligned_data import LONELY
 from stpn.engine.training.aligned_loss import aligned_loss
@@ -133,11 +133,19 @@ class Adapted:
     after: Mapping[int, float] = field(default_factory=dict)
 
 
-def divide(keys: Sequence[int], height: int, width: int, settings: Settings = Settings()) -> Division:
+def divide(
+    keys: Sequence[int], height: int, width: int, settings: Settings = Settings(), *, reduced: bool = False
+) -> Division:
     """Divides the keys that have neighbours, ascending, into those to learn from and those to hold aside.
 
     Every third is held aside, at least one. A single key is divided itself, in a checkerboard, which says less about
     the rest of the shot. Where memory does not hold all, those that are taken are spread evenly.
+
+    Args:
+        keys: their frames.
+        height, width: of what is looked at.
+        settings: how much memory there is.
+        reduced: as in `stpn.engine.training.adaptation_material.Triple`.
 
     Raises:
         ValueError: no keys, or a single one too small to be divided.
@@ -145,12 +153,12 @@ def divide(keys: Sequence[int], height: int, width: int, settings: Settings = Se
     if not keys:
         raise ValueError("expected a key with a neighbour on both sides, got none")
     if len(keys) == 1:
-        checkerboard(height, width)
+        checkerboard(height, width, reduced=reduced)
         return Division(tuple(keys), tuple(keys))
     aside = keys[1::_THIRD]
     learned = [key for key in keys if key not in set(aside)]
     pixels = height * width
-    small = pixels // shown_smaller(height, width) ** 2
+    small = pixels // shown_factor(height, width, reduced=reduced) ** 2
     return Division(
         _spread_out(learned, settings.most_bytes // (small * _LESSON_BYTES)),
         _spread_out(aside, settings.most_bytes // (pixels * _EXAM_BYTES)),
@@ -205,7 +213,8 @@ def _material(
         report(Moment("motion", division.frames.index(triple.frame), len(division.frames)))
         routes = motion.routes(triple)
         learned, aside = (triple.frame in frames for frames in (division.learned, division.aside))
-        cells, counted = checkerboard(*triple.lightness[triple.frame].shape) if learned and aside else ([], None)
+        shape = triple.lightness[triple.frame].shape
+        cells, counted = checkerboard(*shape, reduced=triple.reduced) if learned and aside else ([], None)
         if aside:
             exams.append(Exam(triple, routes, counted))
         if learned:

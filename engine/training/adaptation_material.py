@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stpn.engine.aligned import carry_aligned, shown_smaller
+from stpn.engine import aligned
+from stpn.engine.aligned import carry_aligned, mix_observed, shown_smaller
 from stpn.engine.aligned_network import AlignedFusion
-from stpn.engine.alignment import Guide8, Image, Route, refine
+from stpn.engine.alignment import (
+    Estimate,
+    Guide8,
+    Image,
+    Route,
+    estimate_flow,
+    estimate_quickly,
+    refine,
+    refine_quickly,
+)
+from stpn.engine.full_size import at_full_size, full_size_keys
 from stpn.engine.fusion import Candidate, candidate, fuse
 from stpn.engine.observation import KEYS, UNIT, observe
 from stpn.engine.routes import Steps, guide8, neighbour_steps, routes_from
@@ -39,12 +50,25 @@ class Triple:
         serving: the neighbouring keys that predict it, one or two, ascending.
         lightness: (H, W) float32, 0..100, of every frame from the first to the last of these.
         props: (H, W, 2) float32, ab, of the key frame and of those serving.
+        reduced: whether all this is a larger plate at the working size; see `stpn.engine.working_size`. Motion is then
+            estimated quickly and the network is shown less, as in a render.
     """
 
     frame: int
     serving: tuple[int, ...]
     lightness: Mapping[int, Image]
     props: Mapping[int, Image]
+    reduced: bool = False
+
+    @property
+    def factor(self) -> int:
+        """How many times smaller than it is the network is shown it."""
+        return shown_factor(*self.lightness[self.frame].shape, reduced=self.reduced)
+
+
+def shown_factor(height: int, width: int, *, reduced: bool) -> int:
+    """How many times smaller than it is the network is shown a picture; `reduced` as in `Triple`."""
+    return shown_smaller(height, width, aligned.MIXED_LONG_SIDE if reduced else None)
 
 
 class Motion:
@@ -62,17 +86,19 @@ class Motion:
         out = []
         for key in triple.serving:
             first, last = sorted((key, triple.frame))
-            steps = self._steps_between({frame: guides[frame] for frame in range(first, last + 1)})
+            between = {frame: guides[frame] for frame in range(first, last + 1)}
+            steps = self._steps_between(between, estimate_quickly if triple.reduced else estimate_flow)
             for _, route in routes_from(key, steps, triple.frame):
                 accumulated = route
-            out.append([accumulated, refine(accumulated, guides[triple.frame], guides[key])])
+            again = refine_quickly if triple.reduced else refine
+            out.append([accumulated, again(accumulated, guides[triple.frame], guides[key])])
         return out
 
-    def _steps_between(self, guides: dict[int, Guide8]) -> Steps:
+    def _steps_between(self, guides: dict[int, Guide8], estimate: Estimate) -> Steps:
         known = self._guides
         if known.keys() != guides.keys() or any((known[frame] != guides[frame]).any() for frame in guides):
             self._guides, self._steps = {}, {}  # frees what was, before there is more
-            self._steps = neighbour_steps(guides, self._parallel)
+            self._steps = neighbour_steps(guides, self._parallel, estimate)
         self._guides = guides
         return self._steps
 
@@ -94,20 +120,30 @@ class Exam:
         self.frame = triple.frame
         frames = (triple.frame, *triple.serving)
         ends = {frame: triple.lightness[frame] for frame in frames}
-        self._triple = Triple(triple.frame, triple.serving, ends, dict(triple.props))
+        self._triple = replace(triple, lightness=ends, props=dict(triple.props))
         self._routes = [list(each) for each in routes]
         self._counted = counted
 
     def decibels(self, network: AlignedFusion) -> float:
         """PSNR of ab against 100; no number where the network's result is none."""
-        candidates, light = seen_along(self._triple, self._routes), self._triple.lightness[self.frame]
-        fused = fuse([one for each in candidates for one in each], light)
-        found, _ = carry_aligned(network, candidates, fused, light, _keys(self._triple))
+        found = self._carried(network)
         furthest = UNIT * _FURTHEST
         error = np.clip(found, -furthest, furthest) - np.clip(self._triple.props[self.frame], -furthest, furthest)
         squared = np.square(error, dtype=np.float64).mean(axis=2)
         counted = squared if self._counted is None else squared[self._counted]
         return float(10 * np.log10(float(UNIT) ** 2 / (counted.mean() + 1e-6)))
+
+    def _carried(self, network: AlignedFusion) -> Image:
+        candidates, light, keys = seen_along(self._triple, self._routes), self._light, _keys(self._triple)
+        fused = fuse([one for each in candidates for one in each], light)
+        if not self._triple.reduced:
+            return carry_aligned(network, candidates, fused, light, keys)[0]
+        (mixture,) = mix_observed(network, [observe(candidates, fused, light, keys)], [candidates])
+        return at_full_size(mixture, full_size_keys([(prop, at) for at, prop in keys]), light, 1)[0]
+
+    @property
+    def _light(self) -> Image:
+        return self._triple.lightness[self.frame]
 
 
 class Lesson:
@@ -116,7 +152,7 @@ class Lesson:
     def __init__(self, triple: Triple, candidates: list[list[Candidate]], *, cells: Sequence[Window] = ()) -> None:
         """Args: cells: where crops may lie, top, left, bottom, right as the network sees them; none: everywhere."""
         light, keys = triple.lightness[triple.frame], _keys(triple)
-        factor = shown_smaller(*light.shape)
+        factor = triple.factor
         fused = fuse([one for each in candidates for one in each], light)
         planes = observe(candidates, fused, light, keys)
         truth = np.moveaxis(triple.props[triple.frame] / UNIT, 2, 0)
@@ -170,8 +206,8 @@ class Lesson:
         return at[0], at[1]
 
 
-def checkerboard(height: int, width: int) -> tuple[list[Window], NDArray[np.bool_]]:
-    """Divides a picture into cells to learn from and cells to be judged by.
+def checkerboard(height: int, width: int, *, reduced: bool = False) -> tuple[list[Window], NDArray[np.bool_]]:
+    """Divides a picture into cells to learn from and cells to be judged by; `reduced` as in `Triple`.
 
     Returns:
         The windows to learn from (top, left, bottom, right) as the network sees the picture, and the pixels (H, W) of
@@ -180,7 +216,7 @@ def checkerboard(height: int, width: int) -> tuple[list[Window], NDArray[np.bool
     Raises:
         ValueError: the picture has fewer than 17 pixels either way.
     """
-    factor = shown_smaller(height, width)
+    factor = shown_factor(height, width, reduced=reduced)
     sides = [-(-length // (factor * MULTIPLE)) for length in (height, width)]
     counts = [min(max(side * MULTIPLE // _CELL, 1), _MOST_CELLS) for side in sides]
     if counts == [1, 1]:

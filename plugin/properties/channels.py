@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from stpn.plugin.keys import Span
 from stpn.plugin.properties.blending import Plan, from_planes, plan, to_planes
 from stpn.plugin.properties.channel_names import Named, named_channels, qualified
 from stpn.plugin.properties.interface import Material, Opened, Result
-from stpn.plugin.properties.lightness import look_past, seen
+from stpn.plugin.properties.lightness import carried_at_full_size, look_past, seen, working_factor_of
 from stpn.plugin.reading import Reader
 from stpn.plugin.request import RequestError
 
@@ -94,7 +95,7 @@ class ChannelsProperty:
     ) -> ChannelsCarrier:
         """See `Property`."""
         reach = Span(span.before, span.after, tuple(targets)).reach
-        found = seen(reach, span.keys, self.plate, self.working, reader)
+        found = seen(reach, span.keys, self.plate, self.working, reader, working_factor_of(self.plate))
         given = [reader.key(key, self._stored) for key in span.keys]
         plans = [
             plan([key[index] for key in given], channel.pixel_type, log=self.log)
@@ -104,9 +105,15 @@ class ChannelsProperty:
             Key(key, np.dstack([to_planes(array, how) for array, how in zip(arrays, plans, strict=True)]))
             for key, arrays in zip(span.keys, given, strict=True)
         ]
-        look_past(flashes, found.lightness, span)
+        found = look_past(flashes, found, span)
         reader.check_cancelled()
-        return ChannelsCarrier(FlowCarrier(carried, found.lightness, targets, reader.parallel), plans)
+        flow = carried_at_full_size(
+            partial(FlowCarrier, lightness=found.lightness, targets=targets, parallel=reader.parallel),
+            carried,
+            found,
+            reader,
+        )
+        return ChannelsCarrier(flow, plans)
 
     def carried_frame(self, frame: int, values: Image, span: Span, reader: Reader) -> Result:
         """The plate with the channels, as float32 (H, W, C) in the order of `channels`, in the type of the keys."""
@@ -136,7 +143,7 @@ class ChannelsProperty:
 class ChannelsCarrier(Carrier):
     """Motion of both keys, without learning, of channels as planes; see `Carrier`."""
 
-    def __init__(self, flow: FlowCarrier, plans: Sequence[Plan]) -> None:
+    def __init__(self, flow: Carrier, plans: Sequence[Plan]) -> None:
         """Planes of all channels, side by side, become channels again by their plans."""
         self._flow, self._plans = flow, plans
 

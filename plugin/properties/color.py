@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stpn.engine.carriers import AlignedCarrier, Carrier, FlowCarrier, Key, NetworkCarrier
+from stpn.engine.stages import stage
 from stpn.ocio.cielab import colorize, luminance_of, rgb_to_lab, round_to_half_keeping_luminance
 from stpn.ocio.plate import Plate
 from stpn.ocio.spaces import PlateSpace, WorkingCurve, working_curve
@@ -18,7 +20,7 @@ from stpn.plugin.footage import Footage, open_footage, unlike_the_first
 from stpn.plugin.frames_on_disk import differing
 from stpn.plugin.keys import Span
 from stpn.plugin.properties.interface import Material, Opened, Result
-from stpn.plugin.properties.lightness import linear, look_past, seen
+from stpn.plugin.properties.lightness import bands, carried_at_full_size, linear, look_past, seen, working_factor_of
 from stpn.plugin.reading import Reader
 
 if TYPE_CHECKING:
@@ -86,22 +88,35 @@ class Color:
         """See `Property`."""
         keys = span.keys
         frames: Iterable[int] = Span(span.before, span.after, tuple(targets)).reach
+        factor = working_factor_of(self.plate)
         if self.method == "stpn":
-            frames = sorted({*keys, *targets})
-        found = seen(frames, keys, self.plate, self.working, reader)
+            frames, factor = sorted({*keys, *targets}), 1
+        found = seen(frames, keys, self.plate, self.working, reader, factor)
         carried = [Key(key, self.read_key(key, found.at_keys[key], reader)) for key in keys]
         if self.method != "stpn":
-            look_past(flashes, found.lightness, span)
+            found = look_past(flashes, found, span)
         reader.check_cancelled()
         if network is None:
-            return FlowCarrier(carried, found.lightness, targets, reader.parallel)
+            return carried_at_full_size(
+                partial(FlowCarrier, lightness=found.lightness, targets=targets, parallel=reader.parallel),
+                carried,
+                found,
+                reader,
+            )
         from stpn.engine.aligned_network import AlignedFusion
         from stpn.engine.network import SwitchableTPN
 
         if isinstance(network, SwitchableTPN):
             return NetworkCarrier(carried, found.lightness, network)
         assert isinstance(network, AlignedFusion)
-        return AlignedCarrier(carried, found.lightness, targets, network, reader.parallel)
+        return carried_at_full_size(
+            partial(
+                AlignedCarrier, lightness=found.lightness, targets=targets, network=network, parallel=reader.parallel
+            ),
+            carried,
+            found,
+            reader,
+        )
 
     def read_key(self, key: int, plate_luminance: Image, reader: Reader) -> Image:
         """`key_property` of a key frame."""
@@ -118,7 +133,8 @@ class Color:
         self.plate.space.convert_from(self.keys.space, image)
         with np.errstate(over="ignore", invalid="ignore"):  # a broken pixel may stay one; it is dealt with below
             image *= _level(plate_luminance, luminance_of(image, self.plate.space))
-        light, ab = rgb_to_lab(image, self.plate.space)
+        with stage("color in"):
+            light, ab = rgb_to_lab(image, self.plate.space)
         furthest = (_FURTHEST * np.nan_to_num(light, nan=0.0, posinf=1e4).clip(100, 1e4))[..., None]
         ab = np.nan_to_num(ab, nan=0.0, posinf=0.0, neginf=0.0)
         return np.asarray(np.clip(ab, -furthest, furthest), np.float32)
@@ -126,15 +142,27 @@ class Color:
     def carried_frame(self, frame: int, values: Image, span: Span, reader: Reader) -> Result:
         """The plate's color channels with colors ab and the plate's own luminance, in the output's type and space."""
         plate = reader.plate(frame, lambda plate: plate)
-        image = linear(plate, self.plate)
+        height, width = values.shape[:2]
+        dtype = np.float16 if self._output_is_half else np.float32
+        channels: Channels = {name: np.empty((height, width), dtype) for name in "RGB"}
+
+        def color(rows: slice) -> None:
+            with stage("color out"):
+                for name, rounded in self._colored(plate, values[rows], rows).items():
+                    channels[name][rows] = rounded
+
+        for _ in reader.parallel_within(color, bands(height, width)):
+            pass
+        return self._result(plate, channels)
+
+    def _colored(self, plate: Plate, values: Image, rows: slice) -> Channels:
         space = self.plate.space
+        image = linear(plate, self.plate, rows)
         result = colorize(image, values, space)
         if self._output_is_half and (space.is_linear or self.writes_linear):
             light = luminance_of(image, space)
-            return self._result(
-                plate, _channels(round_to_half_keeping_luminance(result, light, space.luminance_weights))
-            )
-        return self._result(plate, self._encoded(result))
+            return _channels(round_to_half_keeping_luminance(result, light, space.luminance_weights))
+        return self._encoded(result)
 
     def key_frame(self, frame: int, reader: Reader) -> Result:
         """The key's own color channels, bit for bit, wherever space and type allow."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from stpn.plugin.keys import Span
 from stpn.plugin.lazy_frames import LazyFrames
 from stpn.plugin.properties.color import space_attributes
 from stpn.plugin.properties.interface import Material, Opened, Result
-from stpn.plugin.properties.lightness import linear
+from stpn.plugin.properties.lightness import linear, working_factor_of
 from stpn.plugin.reading import Reader
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Hdr:
         """Keys that show something else than their plate frames."""
 
         def problem(span: Span) -> str:
-            codes = self._codes(span.keys, reader)
+            codes = self._held(span.keys, reader)
             pairs = [KeyPair(key, codes[key], self._radiance(key, reader)) for key in span.keys]
             try:
                 if self.curve is None:
@@ -130,25 +130,40 @@ class Hdr:
     ) -> Carrier:
         """See `Property`."""
         reach = Span(span.before, span.after, tuple(targets)).reach
-        codes = self._codes(reach, reader)
+        factor = 1 if _is_papers(network) else working_factor_of(self.plate)
+        codes = self._held(reach, reader) if factor == 1 else self._codes(reach, reader)
         carried = [Key(key, self._radiance(key, reader)) for key in span.keys]
         reader.check_cancelled()
-        known = None if self.curve is None else self._known(codes)
-        return HdrCarrier(carried, codes, targets, _of_hdr(network), reader.parallel, known=known)
+        return HdrCarrier(
+            carried,
+            codes,
+            targets,
+            _of_hdr(network),
+            reader.parallel,
+            known=None if self.curve is None else self._known(codes),
+            factor=factor,
+            within=reader.parallel_within,
+        )
+
+    def _held(self, frames: Sequence[int], reader: Reader) -> LazyFrames:
+        """As `_codes`, read at once and held as they are stored."""
+        held = dict(zip(frames, reader.parallel(lambda f: reader.plate(f, self._stored), frames), strict=True))
+        return LazyFrames(frames, lambda f: self._as_codes(held[f]))
 
     def _codes(self, frames: Sequence[int], reader: Reader) -> LazyFrames:
         """(H, W, 3) float32 code values of the plate by frame: integers 0..1, of an EXR what it holds; finite. They are
-        held as they are stored, because a span of them must be in memory."""
+        read whenever one is asked for."""
+        return LazyFrames(frames, lambda f: self._as_codes(reader.plate(f, self._stored)), kept=0)
 
-        def stored(plate: Plate) -> Array:
-            arrays = [plate.pixels(name, self.plate.part) for name in self.plate.channels]
-            return np.dstack(arrays * (3 // len(arrays)))
+    def _stored(self, plate: Plate) -> Array:
+        arrays = [plate.pixels(name, self.plate.part) for name in self.plate.channels]
+        return np.dstack(arrays * (3 // len(arrays)))
 
-        held = dict(zip(frames, reader.parallel(lambda f: reader.plate(f, stored), frames), strict=True))
+    def _as_codes(self, stored: Array) -> Image:
         exr = self.plate.info.format == "exr"
-        return LazyFrames(frames, lambda f: _finite(held[f].astype(np.float32) if exr else normalized(held[f])))
+        return _finite(stored.astype(np.float32) if exr else normalized(stored))
 
-    def _known(self, codes: Mapping[int, Image]) -> LazyFrames:
+    def _known(self, codes: LazyFrames) -> LazyFrames:
         """(H, W, 3) float32 light of the plate in the keys' space by frame, by the curve that was named."""
 
         def decoded(frame: int) -> Image:
@@ -158,7 +173,7 @@ class Hdr:
             self.keys.space.convert_from(self.curve, image)
             return _finite(image)
 
-        return LazyFrames(list(codes), decoded)
+        return LazyFrames(list(codes), decoded, codes.kept)
 
     def _radiance(self, key: int, reader: Reader) -> Image:
         """(H, W, 3) float32, finite, of a key in its own space."""
@@ -197,6 +212,15 @@ class Hdr:
         drop = [name for name in self.plate.channels if name not in "RGB"]
         channels = dict(zip("RGB", light, strict=True))
         return Result(plate, {self.plate.part: channels}, drop, self.plate.part, attributes)
+
+
+def _is_papers(network: Network | None) -> bool:
+    """Whether it is the paper's network, which sees plates as they are."""
+    if network is None:
+        return False
+    from stpn.engine.network import SwitchableTPN
+
+    return isinstance(network, SwitchableTPN)
 
 
 def _of_hdr(network: Network | None) -> Any:

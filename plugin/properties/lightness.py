@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stpn.engine.carriers import Carrier, FlowCarrier, Key
+from stpn.engine.full_size import FullSizeCarrier, full_size_keys
+from stpn.engine.stages import stage
+from stpn.engine.working_size import reduced, working_factor
 from stpn.ocio.cielab import lightness_from_luminance, luminance_of
 from stpn.ocio.plate import Plate
 from stpn.ocio.spaces import WorkingCurve
@@ -19,18 +23,31 @@ Image = NDArray[np.float32]
 
 # a plate whose highlights lie in this range is matched as it is
 _USUAL_WHITE = (0.2, 1.2)
+# pixels of a band
+_BAND = 1 << 16
 
 
-def linear(plate: Plate, footage: Footage, *, threads: int = 1) -> Image:
-    """Scene-linear RGB (H, W, 3) float32 of a plate, in the primaries of its own space."""
-    image = plate.color(footage.part)
-    footage.space.decode(image, threads=threads)
+def linear(plate: Plate, footage: Footage, rows: slice = slice(None)) -> Image:
+    """Scene-linear RGB (H, W, 3) float32 of a plate or of some rows of it, in the primaries of its own space."""
+    image = plate.color(footage.part, rows=rows)
+    footage.space.decode(image)
     return image
 
 
 def luminance(plate: Plate, footage: Footage) -> Image:
     """Luminance (H, W) float32 of a plate frame, white = 1."""
-    return luminance_of(linear(plate, footage), footage.space)
+    with stage("color in"):
+        part = plate.info.parts[footage.part]
+        result = np.empty((part.height, part.width), np.float32)
+        for rows in bands(part.height, part.width):
+            result[rows] = luminance_of(linear(plate, footage, rows), footage.space)
+        return result
+
+
+def bands(height: int, width: int) -> Iterator[slice]:
+    """Rows of a picture, so many at a time that what is between two steps stays in the cache, not in memory."""
+    count = max(1, _BAND // max(width, 1))
+    return (slice(top, min(top + count, height)) for top in range(0, height, count))
 
 
 def exposure(luminances: Sequence[Image]) -> float:
@@ -63,20 +80,32 @@ def lightness(luminance: Image, factor: float, working: WorkingCurve) -> Image:
     return np.asarray(np.nan_to_num(light, nan=0.0, posinf=1e4, neginf=-1e4), np.float32)
 
 
+def working_factor_of(plate: Footage) -> int:
+    """How many times smaller than the plate motion is estimated."""
+    part = plate.info.parts[plate.part]
+    return working_factor(part.height, part.width)
+
+
 @dataclass(frozen=True)
 class Seen:
     """The plate frames of a span.
 
     Attributes:
-        at_keys: (H, W) float32 luminance of the key frames, white = 1.
-        lightness: (H, W) float32, 0..100, of every frame.
+        at_keys: (H, W) float32 luminance of the key frames, white = 1, at full size.
+        lightness: (h, w) float32, 0..100, of every frame, at the size that motion is estimated on.
+        factor: how many times smaller that is.
+        at_full_size: gives (H, W) float32, 0..100, of a frame.
     """
 
     at_keys: dict[int, Image]
     lightness: dict[int, Image]
+    factor: int
+    at_full_size: Callable[[int], Image]
 
 
-def seen(frames: Iterable[int], keys: Sequence[int], plate: Footage, working: WorkingCurve, reader: Reader) -> Seen:
+def seen(
+    frames: Iterable[int], keys: Sequence[int], plate: Footage, working: WorkingCurve, reader: Reader, factor: int = 1
+) -> Seen:
     """Reads frames as motion sees them.
 
     Args:
@@ -84,22 +113,56 @@ def seen(frames: Iterable[int], keys: Sequence[int], plate: Footage, working: Wo
         keys: those that decide the exposure.
         plate, working: how lightness follows from a frame.
         reader: of the plate.
+        factor: how many times smaller motion sees them.
     """
     frames = list(frames)
 
-    def read(frame: int) -> Image:
-        return reader.plate(frame, lambda found: luminance(found, plate))
+    def read(frame: int) -> tuple[Image, Image | None]:
+        known = plate.previews.take(frame) if factor > 1 and frame not in keys else None
+        if known is not None:
+            return known, None
+        full = reader.plate(frame, lambda found: luminance(found, plate))
+        return reduced(full, factor), full if frame in keys else None
 
     luminances = dict(zip(frames, reader.parallel(read, frames), strict=True))
-    at_keys = {key: luminances[key] for key in keys}
-    factor = exposure(list(at_keys.values()))
-    return Seen(at_keys, {frame: lightness(luminances.pop(frame), factor, working) for frame in frames})
+    at_keys = {key: full for key in keys if (full := luminances[key][1]) is not None}
+    exposed = exposure(list(at_keys.values()))
+
+    def at_full_size(frame: int) -> Image:
+        light = reader.plate(frame, lambda found: luminance(found, plate))
+        with stage("color in"):
+            return lightness(light, exposed, working)
+
+    light = {frame: lightness(luminances.pop(frame)[0], exposed, working) for frame in frames}
+    return Seen(at_keys, light, factor, at_full_size)
 
 
-def look_past(flashes: Iterable[int], lightness: dict[int, Image], span: Span) -> None:
+def look_past(flashes: Iterable[int], found: Seen, span: Span) -> Seen:
     """Matches a flash as if it were the frame beside it, on the side of a key: motion that starts from it, or leads
     through it, would be lost. Its luminance in the result is its own all the same."""
     beside = -1 if span.before is not None else 1
+    light = dict(found.lightness)
+    stands: dict[int, int] = {}
     for frame in sorted(flashes, reverse=beside > 0):
-        if frame in lightness and frame + beside in lightness and frame not in span.keys:
-            lightness[frame] = lightness[frame + beside]
+        if frame in light and frame + beside in light and frame not in span.keys:
+            light[frame] = light[frame + beside]
+            stands[frame] = stands.get(frame + beside, frame + beside)
+    return replace(found, lightness=light, at_full_size=lambda frame: found.at_full_size(stands.get(frame, frame)))
+
+
+def carried_at_full_size(
+    small: Callable[..., FlowCarrier], keys: Sequence[Key], found: Seen, reader: Reader
+) -> Carrier:
+    """What carries keys at the size of the plate.
+
+    Args:
+        small: makes the carrier at the size that motion is estimated on, from keys of that size, quickly or not.
+        keys: at the size of the plate.
+        found: the frames.
+        reader: that works side by side.
+    """
+    if found.factor == 1:
+        return small(list(keys))
+    mixing = small([Key(key.frame, reduced(key.prop, found.factor)) for key in keys], quickly=True)
+    packed = full_size_keys([(key.prop, found.at_full_size(key.frame)) for key in keys])
+    return FullSizeCarrier(mixing, packed, found.at_full_size, found.factor, reader.parallel_within)

@@ -56,3 +56,9 @@ def textures() -> type[Texture]:
 def warp_by_hand() -> Any:
     """`warp` in float64, by its definition."""
     return long_warp
+
+
+@pytest.fixture(scope="session")
+def sample_by_hand() -> Any:
+    """Bilinear samples in float64, by their definition."""
+    return sample

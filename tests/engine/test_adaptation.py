@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from stpn.engine import aligned
 from stpn.engine.aligned_network import AlignedConfig, AlignedFusion, Inputs, Outputs
 from stpn.engine.carriers import AlignedCarrier, Key
+from stpn.engine.full_size import FullSizeCarrier, full_size_keys
 from stpn.engine.training import adaptation_material
 from stpn.engine.training.adaptation import Amount, Division, Moment, Settings, Stopped, adapt, divide
 from stpn.engine.training.adaptation_material import Exam, Lesson, Motion, Triple, checkerboard, seen_along
@@ -121,6 +123,36 @@ def test_what_is_learned_from_is_what_the_network_is_shown_in_a_render(
         np.testing.assert_allclose(plane, expected, rtol=2e-3, atol=2e-3, err_msg=name)
 
 
+def as_reduced(triple: Triple, monkeypatch: pytest.MonkeyPatch) -> Triple:
+    """As if it were a larger plate at the working size."""
+    monkeypatch.setattr(aligned, "MIXED_LONG_SIDE", 36)
+    return replace(triple, reduced=True)
+
+
+def test_of_a_larger_plate_it_learns_what_is_shown_at_the_working_size(
+    shot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    triple = as_reduced(shot(3, 40, 72)[0], monkeypatch)
+    keys = [Key(key, triple.props[key]) for key in triple.serving]
+    recorder = Recorder(SMALL)
+    AlignedCarrier(keys, triple.lightness, [2], recorder, quickly=True).mixtures([2])
+    crop = Lesson(triple, seen_along(triple, Motion().routes(triple))).crop(Still(0.99), 512, lonely=0)  # type: ignore[arg-type]
+    assert crop.pop("truth").shape == (2, 32, 48)
+    for name, plane in crop.items():
+        expected = getattr(recorder.shown, name)[0].numpy()
+        np.testing.assert_allclose(plane, expected, rtol=2e-3, atol=2e-3, err_msg=name)
+
+
+def test_of_a_larger_plate_it_is_judged_by_what_would_be_mixed(shot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    triple, net = as_reduced(shot(3, 40, 72)[0], monkeypatch), network(spoiled=True)
+    keys = [Key(key, triple.props[key]) for key in triple.serving]
+    mixing = AlignedCarrier(keys, triple.lightness, [2], net, quickly=True)
+    packed = full_size_keys([(key.prop, triple.lightness[key.frame]) for key in keys])
+    values, _ = FullSizeCarrier(mixing, packed, triple.lightness.__getitem__, 1).carry(2)
+    expected = 10 * np.log10(1e4 / np.square(values - triple.props[2]).mean())
+    assert Exam(triple, Motion().routes(triple), None).decibels(net) == pytest.approx(expected, abs=1e-3)
+
+
 def test_crops_come_with_the_keys_swapped_mirrored_and_with_one_key(shot: Any) -> None:
     (triple,) = shot(3)
     lesson = Lesson(triple, seen_along(triple, Motion().routes(triple)))
@@ -173,9 +205,9 @@ def test_motion_that_two_triples_share_is_estimated_once(shot: Any, monkeypatch:
     asked = []
     honest = adaptation_material.neighbour_steps
 
-    def counted(guides: Any, parallel: Any) -> Any:
+    def counted(guides: Any, *args: Any) -> Any:
         asked.append(min(guides))
-        return honest(guides, parallel)
+        return honest(guides, *args)
 
     monkeypatch.setattr(adaptation_material, "neighbour_steps", counted)
     motion = Motion()
@@ -314,6 +346,8 @@ def test_memory_bounds_how_many_keys_there_are() -> None:
     found = divide(keys, 1152, 2048)
     assert len(found.learned) == 60
     assert len(found.aside) == 6
+    # of what is already reduced more can be held aside
+    assert len(divide(keys, 384, 683, reduced=True).aside) == 30
     few = divide(keys, 1152, 2048, Settings(most_bytes=5 * 120 * 512 * 288))
     assert (len(few.learned), len(few.aside)) == (5, 1)
     assert few.learned[0] < 15 < 75 < few.learned[-1]
@@ -324,9 +358,10 @@ def test_memory_bounds_how_many_keys_there_are() -> None:
 
 
 @pytest.mark.parametrize("shape", [(17, 16), (40, 56), (288, 512), (200, 90), (1080, 1920)], ids=str)
-def test_a_checkerboard_divides_a_picture_in_two(shape: tuple[int, int]) -> None:
-    learned, judged = checkerboard(*shape)
-    factor = adaptation_material.shown_smaller(*shape)
+@pytest.mark.parametrize("reduced", [False, True], ids=["as it is", "reduced"])
+def test_a_checkerboard_divides_a_picture_in_two(shape: tuple[int, int], reduced: bool) -> None:
+    learned, judged = checkerboard(*shape, reduced=reduced)
+    factor = adaptation_material.shown_factor(*shape, reduced=reduced)
     assert judged.shape == shape
     covered = judged.astype(int)
     for window in learned:

@@ -13,15 +13,27 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
+from stpn.engine.aligned_network import AlignedConfig, AlignedFusion
 from stpn.engine.backends import engine_cache, tensorrt_plugin
 from stpn.engine.backends.engine_build import TensorRTMissing, find_machine, network_size
 from stpn.engine.backends.engine_cache import EngineKey, Machine
 from stpn.engine.backends.tensorrt_plugin import KERNELS, entry_point, launch_of, plugin_digest, register_operator
+from stpn.engine.network import SwitchableTPN
 from stpn.engine.propagation import launch as launching
 from stpn.engine.propagation.compile import SOURCE
+from stpn.engine.properties.mask_deciders import padded
+from stpn.engine.properties.mask_detail import working_size
+from stpn.engine.properties.mask_network import MaskRefiner
 
+NETWORKS: dict[str, Any] = {
+    "stpn": SwitchableTPN,
+    "aligned": AlignedFusion,
+    "hdr": lambda: AlignedFusion(AlignedConfig(observed=True)),
+    "mask": MaskRefiner,
+}
 MACHINE = Machine("NVIDIA L4", "8.9", "580.65.06", "10.13.2")
 KEY = EngineKey("SwitchableTPN", "color", "a" * 64, "b" * 64, "1x64x96", "half", "c" * 64, MACHINE)
 
@@ -373,22 +385,20 @@ def test_a_machine_is_known_by_gpu_driver_and_tensorrt(monkeypatch: pytest.Monke
         ("stpn", (1080, 1920), (1080, 1920)),
         ("aligned", (288, 512), (288, 512)),
         ("aligned", (270, 480), (272, 480)),
-        ("aligned", (1080, 1920), (272, 480)),
-        ("aligned", (2160, 4096), (272, 512)),
+        ("hdr", (1080, 1920), (368, 640)),
+        ("hdr", (2160, 4096), (272, 512)),
+        ("mask", (270, 480), (272, 480)),
+        ("mask", (1080, 1920), (288, 512)),
+        ("mask", (2160, 4096), (272, 512)),
     ],
 )
 def test_the_graph_has_the_size_that_the_network_is_shown(
     method: str, size: tuple[int, int], shown: tuple[int, int]
 ) -> None:
-    assert network_size(method, *size) == shown
+    assert network_size(NETWORKS[method](), *size) == shown
 
 
-def test_the_network_is_shown_that_size() -> None:
-    import torch
-
-    from stpn.engine.aligned import _MULTIPLE, _padded, _reduced, shown_smaller
-
+def test_masks_are_carried_at_that_size() -> None:
+    """What others are shown of a plate: tests/plugin/test_engine_size.py."""
     for size in ((1080, 1920), (270, 481), (97, 33)):
-        factor = shown_smaller(*size)
-        plane = _reduced("values", _padded(torch.zeros(1, 1, *size), factor * _MULTIPLE), factor)
-        assert network_size("aligned", *size) == plane.shape[-2:]
+        assert network_size(MaskRefiner(), *size) == padded(np.zeros(working_size(*size), np.float32)).shape

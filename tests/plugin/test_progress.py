@@ -24,7 +24,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A clock that stands still until it is set."""
     clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock.now)
-    monkeypatch.setattr(progress.shutil, "get_terminal_size", lambda: SimpleNamespace(columns=60))
+    monkeypatch.setattr(progress.shutil, "get_terminal_size", lambda *_, **__: SimpleNamespace(columns=60))
     return clock
 
 
@@ -64,7 +64,7 @@ def test_a_terminal_gets_one_line_that_fills(clock: SimpleNamespace) -> None:
 
 
 def test_a_narrow_terminal_gets_the_numbers_alone(clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress.shutil, "get_terminal_size", lambda: SimpleNamespace(columns=5))
+    monkeypatch.setattr(progress.shutil, "get_terminal_size", lambda *_, **__: SimpleNamespace(columns=5))
     stream = Terminal()
     Progress(2, stream).step(1)
     assert stream.getvalue().startswith("\r[] 1  1/2")
