@@ -138,8 +138,8 @@ def _confidences(out: Outputs, batch: dict[str, Tensor], pictures: Sequence[dict
 def mixed_long_side(network: AlignedFusion) -> int:
     """The long side of what the network is shown of a larger plate at the working size, or a little more or less.
 
-    Of HDR twice as much: where the plate clips, nothing else tells at full size which key is right, and a network that saw
-    half of it was 1.4 dB off.
+    Of HDR more: where the plate clips, nothing else tells at full size which key is right, and a network that saw half
+    as much was 1.4 dB off.
     """
     return LONG_SIDE if network.config.observed else MIXED_LONG_SIDE
 
