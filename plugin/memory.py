@@ -14,9 +14,9 @@ GIB = 1 << 30
 # Libraries, weights and flows. Measured, as the others are, by `python bench/film.py memory`.
 _ALWAYS = GIB * 3 // 4
 # bytes a pixel: what spans share, two of them where one ends and the next begins
-_SHARED = 50
+_SHARED = 60
 # bytes a pixel of a frame that is under way, at the working size and where there is none
-_EACH, _EACH_UNREDUCED = 56, 400
+_EACH, _EACH_UNREDUCED = 64, 400
 
 
 def threads_within(memory: float, threads: int, width: int, height: int) -> int:
