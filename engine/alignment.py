@@ -75,7 +75,7 @@ def _dis(use: str) -> Any:
         made = instances[use] = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         made.setFinestScale(1 if use == "quickly back" else 0)
         if use in ("quickly", "quickly there"):
-            made.setPatchStride(4)
+            made.setPatchStride(5 if use == "quickly" else 4)
             made.setVariationalRefinementIterations(3)
             made.setUseMeanNormalization(False)
             made.setCoarsestScale(1 if use == "quickly there" else -1)

@@ -177,14 +177,16 @@ def _checked(request: Request, *, look: bool) -> Shot:
     if 0 <= request.memory < math.inf:  # else it was told already
         threads = threads_within(request.memory, threads, part.width, part.height)
     device, why_device = choose_device(request.device)
-    network, why_network = chosen_network(request, adapt)
+    found = Findings(cuts or (), ())
+    with ThreadPoolExecutor(1, thread_name_prefix="stpn-network") as aside:  # torch is imported while cuts are found
+        loading = aside.submit(chosen_network, request, adapt)
+        if look and request.analysis is not None:
+            found = known_findings(request, plate, crossed, contents, threads)
+        elif look and cuts is None:
+            found = _found(plate, crossed, plate_on_disk, threads)
+        network, why_network = loading.result()
     if device == "tensorrt" and network is not None and look:
         network = on_device(network, device, part.height, part.width)
-    found = Findings(cuts or (), ())
-    if look and request.analysis is not None:
-        found = known_findings(request, plate, crossed, contents, threads)
-    elif look and cuts is None:
-        found = _found(plate, crossed, plate_on_disk, threads)
     if look and cuts is None:
         keys = _within_shots(frames, keys, found.cuts, request, key_files)
     if look:
