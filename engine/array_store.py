@@ -38,9 +38,6 @@ class ArrayStore:
         self._end = 0
         self._lock = threading.Lock()
 
-    def __contains__(self, key: Hashable) -> bool:
-        return key in self._here or key in self._there
-
     def __getitem__(self, key: Hashable) -> NDArray[Any]:
         """The array, which must be left as it is.
 
