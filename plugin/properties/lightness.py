@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,12 +96,14 @@ class Seen:
         lightness: (h, w) float32, 0..100, of every frame, at the size that motion is estimated on.
         factor: how many times smaller that is.
         at_full_size: gives (H, W) float32, 0..100, of a frame.
+        as_lightness: what it makes of a luminance.
     """
 
     at_keys: dict[int, Image]
     lightness: dict[int, Image]
     factor: int
     at_full_size: Callable[[int], Image]
+    as_lightness: Callable[[Image], Image]
 
 
 def seen(
@@ -126,15 +129,15 @@ def seen(
 
     luminances = dict(zip(frames, reader.parallel(read, frames), strict=True))
     at_keys = {key: full for key in keys if (full := luminances[key][1]) is not None}
-    exposed = exposure(list(at_keys.values()))
+    as_lightness = partial(lightness, factor=exposure(list(at_keys.values())), working=working)
 
     def at_full_size(frame: int) -> Image:
         light = reader.plate(frame, lambda found: luminance(found, plate))
         with stage("color in"):
-            return lightness(light, exposed, working)
+            return as_lightness(light)
 
-    light = {frame: lightness(luminances.pop(frame)[0], exposed, working) for frame in frames}
-    return Seen(at_keys, light, factor, at_full_size)
+    light = {frame: as_lightness(luminances.pop(frame)[0]) for frame in frames}
+    return Seen(at_keys, light, factor, at_full_size, as_lightness)
 
 
 def look_past(flashes: Iterable[int], found: Seen, span: Span) -> Seen:
@@ -147,7 +150,8 @@ def look_past(flashes: Iterable[int], found: Seen, span: Span) -> Seen:
         if frame in light and frame + beside in light and frame not in span.keys:
             light[frame] = light[frame + beside]
             stands[frame] = stands.get(frame + beside, frame + beside)
-    return replace(found, lightness=light, at_full_size=lambda frame: found.at_full_size(stands.get(frame, frame)))
+    full = found.at_full_size  # which lives on with the carrier, and must not hold the pictures of the keys
+    return replace(found, lightness=light, at_full_size=lambda frame: full(stands.get(frame, frame)))
 
 
 def carried_at_full_size(
@@ -164,5 +168,5 @@ def carried_at_full_size(
     if found.factor == 1:
         return small(list(keys))
     mixing = small([Key(key.frame, reduced(key.prop, found.factor)) for key in keys], quickly=True)
-    packed = full_size_keys([(key.prop, found.at_full_size(key.frame)) for key in keys])
+    packed = full_size_keys([(key.prop, found.as_lightness(found.at_keys[key.frame])) for key in keys])
     return FullSizeCarrier(mixing, packed, found.at_full_size, found.factor, reader.parallel_within)
